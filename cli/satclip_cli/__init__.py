@@ -1,0 +1,1 @@
+"""The ``satclip-index`` command: parse, one library call, render."""

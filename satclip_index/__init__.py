@@ -1,0 +1,1 @@
+"""Which places on Earth are like this one?"""

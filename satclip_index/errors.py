@@ -1,0 +1,64 @@
+"""Every exception this package raises on purpose."""
+
+
+class SatclipIndexError(Exception):
+    """Base of all our errors: one line that says what was wrong, what was expected and how to mend it."""
+
+
+class CoordinateError(SatclipIndexError, ValueError):
+    """A longitude or latitude is missing, not finite or out of range."""
+
+
+class InvalidCellError(SatclipIndexError, ValueError):
+    """A value is not an H3 cell, or not one of the resolution asked for."""
+
+
+class ResolutionError(SatclipIndexError, ValueError):
+    """A resolution is out of range, or the atlas does not hold it."""
+
+
+class PlaceError(SatclipIndexError, LookupError):
+    """A place could not be understood or found."""
+
+
+class EncoderError(SatclipIndexError, ValueError):
+    """An encoder could not be found, fetched or read."""
+
+
+class AtlasNotFoundError(SatclipIndexError, FileNotFoundError):
+    """There is no finished atlas in a folder."""
+
+
+class AtlasExistsError(SatclipIndexError, FileExistsError):
+    """A build would overwrite an atlas that is there already."""
+
+
+class CorruptAtlasError(SatclipIndexError, ValueError):
+    """A file of an atlas is missing, truncated or not what the manifest says."""
+
+
+class QueryError(SatclipIndexError, ValueError):
+    """A search or an SQL query asks for something that cannot be done."""
+
+
+class TableError(SatclipIndexError, ValueError):
+    """A user's table cannot be read or lacks a column."""
+
+
+class OutputError(SatclipIndexError, OSError):
+    """A result cannot be written where it was asked for."""
+
+
+class ConfigError(SatclipIndexError, ValueError):
+    """A training configuration is incomplete or contradictory."""
+
+
+class DataError(SatclipIndexError, ValueError):
+    """Training data is missing or unreadable."""
+
+
+class MissingExtraError(SatclipIndexError, ImportError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"This needs {package}, which is not installed. Run: pip install 'satclip-index[{extra}]'")

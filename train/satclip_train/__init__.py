@@ -1,0 +1,1 @@
+"""Training of location encoders: data, vision towers, losses, the loop, probes."""
