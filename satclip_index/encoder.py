@@ -199,7 +199,7 @@ class Encoder:
     @classmethod
     def _from_safetensors(cls, path: Path, *, name: str, origin: Mapping[str, str]) -> Self:
         try:
-            with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+            with safe_open(path, framework="pt") as file:
                 described = json.loads((file.metadata() or {})[METADATA_KEY])
                 weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             hyperparameters = Hyperparameters(**described["hyperparameters"])
@@ -327,6 +327,35 @@ class Encoder:
                 )
                 out[rows] = network(harmonics.T).to(torch.float32).cpu().numpy()
         return out
+
+
+def unit_half(raw: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return embeddings as an atlas stores them.
+
+    Parameters
+    ----------
+    raw : (n, dim) float32
+        As :meth:`Encoder.encode` gives them.
+
+    Returns
+    -------
+    embedding : (n, dim) float32
+        Unit vectors, each value rounded to half precision.
+    norm : (n,) float32
+        The length that was divided out.
+
+    Raises
+    ------
+    EncoderError
+        If an embedding is zero or not finite, and so has no direction.
+    """
+    norm = np.linalg.norm(raw.astype(np.float64), axis=1)
+    bad = np.flatnonzero(~((norm > 0) & (norm < np.inf)))
+    if bad.size:
+        raise EncoderError(
+            f"{bad.size} embeddings are zero or not finite; first at row {bad[0]}. The encoder is unusable."
+        )
+    return (raw / norm[:, None]).astype(np.float16).astype(np.float32), norm.astype(np.float32)
 
 
 def best_device() -> str:

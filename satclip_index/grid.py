@@ -1,0 +1,231 @@
+"""H3 cells, their centres, their ancestors and the rows they take in a sorted array of cells."""
+
+from functools import lru_cache
+
+import h3.api.numpy_int as h3
+import h3ronpy
+import numpy as np
+from h3ronpy.vector import cells_to_coordinates, coordinates_to_cells
+from numpy.typing import ArrayLike, NDArray
+
+from .coordinates import check_coordinates
+from .errors import InvalidCellError, ResolutionError
+
+Cells = NDArray[np.uint64]
+
+MAX_RES = 15
+EARTH_RADIUS_KM = 6371.0088  # mean radius, IUGG 1980 (Moritz 2000); the sphere is within 0.5 % of the ellipsoid
+_SHARD_ROWS = 32_768  # about one Parquet row group
+
+# The 64 bits of a cell: 1 reserved, 4 mode, 3 reserved, 4 resolution, 7 base cell, then 15 digits of 3 bits, the
+# coarsest first; digits finer than the resolution are 7 (h3geo.org/docs/core-library/h3Indexing).
+_RES_SHIFT = np.uint64(52)
+_RES_MASK = np.uint64(0xF << 52)
+
+
+def check_res(res: int, *, highest: int = MAX_RES) -> int:
+    """Return ``res``, or raise ResolutionError if it is not a whole number in [0, highest]."""
+    if isinstance(res, bool) or not isinstance(res, int | np.integer) or not 0 <= res <= highest:
+        raise ResolutionError(f"{res!r} is not an H3 resolution; expected a whole number from 0 to {highest}.")
+    return int(res)
+
+
+def check_cells(cells: ArrayLike) -> Cells:
+    """Return ``cells`` as a uint64 vector, or raise InvalidCellError naming the first that is not an H3 cell."""
+    values = np.atleast_1d(np.asarray(cells, dtype=np.uint64))
+    bad = np.flatnonzero(~np.asarray(h3ronpy.cells_valid(values, booleanarray=True)).astype(bool))
+    if bad.size:
+        raise InvalidCellError(
+            f"{bad.size} of {values.size} values are not H3 cells; first is {int(values[bad[0]]):#x} at row {bad[0]}."
+        )
+    return values
+
+
+def cell_count(res: int) -> int:
+    """Return how many cells cover the Earth at a resolution: 2 + 120 * 7^res."""
+    return 2 + 120 * int(7 ** check_res(res))
+
+
+def cells_at(res: int) -> Cells:
+    """Return every cell of a resolution, ascending.
+
+    Parameters
+    ----------
+    res : int
+        H3 resolution.
+
+    Returns
+    -------
+    (2 + 120 * 7**res,) uint64
+        Ascending by id, so the descendants of any cell are one run.
+    """
+    return descendants(_base_cells(), check_res(res))
+
+
+def shard_roots(res: int) -> list[Cells]:
+    """Return the base cells of each shard of a resolution: consecutive ones, until about 32,768 rows are together.
+
+    A shard is one Parquet file, and the unit in which an atlas is built.
+    """
+    bases = _base_cells()
+    per_base = cell_count(res) / bases.size
+    shards = max(1, min(bases.size, round(bases.size * per_base / _SHARD_ROWS)))
+    return np.array_split(bases, shards)
+
+
+def descendants(cells: Cells, res: int) -> Cells:
+    """Return the cells of a finer resolution inside each of some distinct cells of one resolution, ascending."""
+    return np.sort(np.asarray(h3.uncompact_cells(cells, res), dtype=np.uint64))
+
+
+def ancestors(cells: Cells, res: int) -> Cells:
+    """Return, for each cell, the cell of a coarser (or the same) resolution that it descends from, in order.
+
+    Parameters
+    ----------
+    cells : (n,) uint64
+        Cells of resolution ``res`` or finer.
+    res : int
+        H3 resolution.
+
+    Returns
+    -------
+    (n,) uint64
+    """
+    return _numpy(h3ronpy.change_resolution(cells, res), np.uint64)
+
+
+def row_ranges(cells: Cells, roots: Cells) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows of ``cells`` that descend from each root.
+
+    Parameters
+    ----------
+    cells : (n,) uint64
+        Ascending cells of one resolution; they need not be all there are.
+    roots : (m,) uint64
+        Cells of any resolutions not finer than that of ``cells``.
+
+    Returns
+    -------
+    start, stop : (m,) int64
+        Rows ``start[i] .. stop[i] - 1`` descend from root i.
+    """
+    if not cells.size:
+        return np.zeros(roots.size, np.int64), np.zeros(roots.size, np.int64)
+    res = cell_res(cells[:1])
+    free = (3 * (res - cell_res(roots))).astype(np.uint64)
+    digits = ((np.uint64(1) << free) - np.uint64(1)) << (3 * (MAX_RES - res)).astype(np.uint64)
+    low = (roots & ~_RES_MASK & ~digits) | (res.astype(np.uint64) << _RES_SHIFT)
+    return np.searchsorted(cells, low, "left"), np.searchsorted(cells, low | digits, "right")
+
+
+def cell_res(cells: Cells) -> NDArray[np.int64]:
+    """Return the resolution of each cell."""
+    return ((cells & _RES_MASK) >> _RES_SHIFT).astype(np.int64)
+
+
+def cell_centers(cells: Cells) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the centre of each cell.
+
+    Parameters
+    ----------
+    cells : (n,) uint64
+        Valid H3 cells of any resolution.
+
+    Returns
+    -------
+    lon, lat : (n,) float64
+        Degrees; lon in [-180, 180], lat in [-90, 90].
+
+    Raises
+    ------
+    InvalidCellError
+        If any value is not an H3 cell.
+    """
+    points = cells_to_coordinates(check_cells(cells))
+    return _numpy(points["lng"], np.float64), _numpy(points["lat"], np.float64)
+
+
+def cells_of_points(lon: ArrayLike, lat: ArrayLike, res: int) -> Cells:
+    """Return the cell of a resolution that each point lies in.
+
+    Parameters
+    ----------
+    lon, lat : float or (n,) array
+        Degrees; lon in [-180, 360], lat in [-90, 90].
+    res : int
+        H3 resolution.
+
+    Returns
+    -------
+    (n,) uint64
+
+    Raises
+    ------
+    CoordinateError
+        If a coordinate is missing, not finite or out of range.
+    """
+    lon, lat = check_coordinates(lon, lat)
+    return _numpy(coordinates_to_cells(lat, lon, check_res(res)), np.uint64)
+
+
+def cell_to_text(cell: int | np.uint64) -> str:
+    """Return a cell as lower-case hexadecimal text, as every H3 library writes it."""
+    return f"{int(cell):x}"
+
+
+def text_to_cell(text: str) -> int:
+    """Return the cell that hexadecimal text stands for, or raise InvalidCellError."""
+    try:
+        value = int(text, 16)
+    except ValueError:
+        value = 0
+    if not 0 < value < 2**64 or not h3.is_valid_cell(value):
+        raise InvalidCellError(f"{text!r} is not an H3 cell; expected 15 hexadecimal digits such as 847a6e7ffffffff.")
+    return value
+
+
+def unit_vectors(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return points on the unit sphere, (n, 3) float64, for degrees."""
+    lon_rad, lat_rad = np.radians(lon), np.radians(lat)
+    return np.stack([np.cos(lat_rad) * np.cos(lon_rad), np.cos(lat_rad) * np.sin(lon_rad), np.sin(lat_rad)], axis=-1)
+
+
+def distance_km(
+    lon: NDArray[np.float64], lat: NDArray[np.float64], to_lon: NDArray[np.float64], to_lat: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the great-circle distance from each point to the nearest of some others.
+
+    Parameters
+    ----------
+    lon, lat : (n,) float64
+        Degrees.
+    to_lon, to_lat : (m,) float64
+        Degrees; m at least 1.
+
+    Returns
+    -------
+    (n,) float64
+        Kilometres on the sphere of radius 6371.0088 km: within 0.5 % of the ellipsoid.
+
+    Notes
+    -----
+    From the chord, 2 R arcsin(|a - b| / 2), which keeps its digits at small distances as the haversine does.
+    """
+    here, there = unit_vectors(lon, lat), unit_vectors(to_lon, to_lat)
+    nearest = np.full(lon.size, np.inf)
+    for start in range(0, there.shape[0], 256):  # bounds the memory when a country is the example
+        chord = np.linalg.norm(here[:, None, :] - there[None, start : start + 256, :], axis=-1)
+        nearest = np.minimum(nearest, chord.min(axis=1))
+    return 2 * EARTH_RADIUS_KM * np.arcsin(np.minimum(nearest / 2, 1.0))
+
+
+@lru_cache(maxsize=1)
+def _base_cells() -> Cells:
+    bases = np.sort(np.asarray(h3.get_res0_cells(), dtype=np.uint64))
+    bases.setflags(write=False)
+    return bases
+
+
+def _numpy(column: object, dtype: type[np.generic]) -> NDArray:  # type: ignore[type-arg]
+    return np.asarray(column, dtype=dtype)

@@ -1,0 +1,165 @@
+"""The manifest: what an atlas holds, which files it is made of, and the promise that it is complete."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import AtlasNotFoundError, CorruptAtlasError, ResolutionError
+
+FORMAT_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+ENCODER_NAME = "encoder.safetensors"
+_LIBRARIES = ("satclip-index", "numpy", "torch", "h3", "h3ronpy", "pyarrow", "faiss-cpu", "faiss-gpu-cu12")
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file of an atlas: its path below the atlas, its size in bytes and the SHA-256 of its bytes."""
+
+    path: str
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, root: Path, path: Path) -> Self:
+        """Return the entry of a file as it is on disk."""
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return cls(path.relative_to(root).as_posix(), path.stat().st_size, digest)
+
+
+@dataclass(frozen=True, slots=True)
+class ResolutionEntry:
+    """What an atlas holds at one resolution.
+
+    ``codes_offset`` is where the first vector lies in ``index.faiss``; ``list_res`` the resolution of the ancestors
+    that are its inverted lists. ``similarity_quantiles`` are those of random pairs of land cells, at the levels (from
+    0 to 1) ``similarity_levels``.
+    """
+
+    count: int
+    land_count: int
+    list_res: int
+    codes_offset: int
+    similarity_levels: tuple[float, ...]
+    similarity_quantiles: tuple[float, ...]
+
+    def percentile(self, similarity: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the share of random land pairs, in per cent, that are less alike than each similarity."""
+        levels = np.asarray(self.similarity_levels) * 100
+        found: NDArray[np.float64] = np.interp(similarity, np.asarray(self.similarity_quantiles), levels)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What ``manifest.json`` says. It is written last, so its presence means that the atlas is complete."""
+
+    encoder: dict[str, Any]
+    dim: int
+    dtype: str
+    land_only: bool
+    resolutions: dict[int, ResolutionEntry]
+    files: tuple[FileEntry, ...]
+    libraries: dict[str, str]
+    format_version: int = FORMAT_VERSION
+
+    def entry(self, res: int) -> ResolutionEntry:
+        """Return the entry of a resolution, or raise ResolutionError naming those there are."""
+        if res not in self.resolutions:
+            held = ", ".join(map(str, self.resolutions))
+            raise ResolutionError(
+                f"The atlas holds resolution {held}, not {res}. Ask for one of those, or build --res {res}."
+            )
+        return self.resolutions[res]
+
+    def cell_files(self, res: int) -> list[str]:
+        """Return the Parquet files of a resolution, in row order."""
+        return sorted(entry.path for entry in self.files if entry.path.startswith(f"res={res}/cells/"))
+
+    def write(self, root: Path) -> None:
+        """Write the manifest into an atlas folder, atomically."""
+        described = asdict(self)
+        described["resolutions"] = {str(res): entry for res, entry in described["resolutions"].items()}
+        partial = root / f"{MANIFEST_NAME}.partial"
+        partial.write_text(json.dumps(described, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        partial.replace(root / MANIFEST_NAME)
+
+    @classmethod
+    def read(cls, root: Path) -> Self:
+        """Return the manifest of an atlas, after a cheap check of its files.
+
+        Raises
+        ------
+        AtlasNotFoundError
+            If there is no atlas there, or its build never finished.
+        CorruptAtlasError
+            If the manifest cannot be read, is of another format version, or a file is missing or of another size.
+        """
+        path = root / MANIFEST_NAME
+        if not path.is_file():
+            raise AtlasNotFoundError(f"No atlas at {root}/. Build one: satclip-index build --atlas {root}")
+        remedy = f"Build it again: satclip-index build --atlas {root} --force"
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            version = raw["format_version"]
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise CorruptAtlasError(f"{path} cannot be read ({_brief(error)}). {remedy}") from None
+        if version != FORMAT_VERSION:
+            raise CorruptAtlasError(
+                f"{path} has format version {version!r}; this program reads {FORMAT_VERSION}. "
+                "Use the version of satclip-index that made it, or build it again with --force."
+            )
+        try:
+            resolutions = {
+                int(res): ResolutionEntry(
+                    **entry
+                    | {key: tuple(map(float, entry[key])) for key in ("similarity_levels", "similarity_quantiles")}
+                )
+                for res, entry in raw["resolutions"].items()
+            }
+            files = tuple(FileEntry(**entry) for entry in raw["files"])
+            manifest = cls(**raw | {"resolutions": dict(sorted(resolutions.items())), "files": files})
+            if not resolutions or manifest.dim < 1 or not isinstance(manifest.encoder["name"], str):
+                raise ValueError("it names no resolution, dimension or encoder")
+            manifest._check_files(root, remedy)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, CorruptAtlasError):
+                raise
+            raise CorruptAtlasError(f"{path} is not a manifest of an atlas ({_brief(error)}). {remedy}") from None
+        return manifest
+
+    def _check_files(self, root: Path, remedy: str) -> None:
+        for entry in self.files:
+            parts = PurePosixPath(entry.path).parts
+            if entry.path.startswith(("/", "\\")) or ".." in parts or ":" in entry.path:
+                raise CorruptAtlasError(
+                    f"{root / MANIFEST_NAME} names {entry.path!r}, outside the atlas. Do not use this atlas."
+                )
+            file = root / entry.path
+            if not file.is_file():
+                raise CorruptAtlasError(f"{file} is missing. {remedy}")
+            if file.stat().st_size != entry.size:
+                raise CorruptAtlasError(f"{file} has {file.stat().st_size} bytes; expected {entry.size}. {remedy}")
+
+
+def library_versions(names: Iterable[str] = _LIBRARIES) -> dict[str, str]:
+    """Return the installed version of each library that shapes an atlas."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:160]

@@ -1,0 +1,100 @@
+"""The answer of ``like``: places, most similar first."""
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .formats import Row, write_rows
+from .grid import Cells
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbors:
+    """Places like some examples, most similar first; one array a column.
+
+    Attributes
+    ----------
+    rank : (n,) int64
+        1 for the most similar.
+    cell : (n,) uint64
+        H3 cells.
+    lon, lat : (n,) float64
+        Their centres, degrees.
+    similarity : (n,) float32
+        Inner product of the stored vector with the query's, in [-1, 1].
+    percentile : (n,) float64
+        Share of random pairs of land cells that are less alike, per cent.
+    distance_km : (n,) float64
+        Great-circle distance to the nearest example.
+    nearest_city, country : (n,) str
+        The nearest city of more than 15,000 people, and the country it lies in.
+    query : dict
+        What was asked, and how it was answered.
+    """
+
+    rank: NDArray[np.int64]
+    cell: Cells
+    lon: NDArray[np.float64]
+    lat: NDArray[np.float64]
+    similarity: NDArray[np.float32]
+    percentile: NDArray[np.float64]
+    distance_km: NDArray[np.float64]
+    nearest_city: NDArray[np.object_]
+    country: NDArray[np.object_]
+    query: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return int(self.rank.size)
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Return every column by name, in order."""
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "query"}
+
+    def rows(self) -> Iterator[Row]:
+        """Yield one dictionary a place."""
+        columns = {name: values.tolist() for name, values in self.columns().items()}
+        columns["similarity"] = [
+            float(str(value)) for value in self.similarity
+        ]  # the shortest text that is this float32
+        for values in zip(*columns.values(), strict=True):
+            yield dict(zip(columns, values, strict=True))
+
+    def to_arrow(self) -> "pa.Table":
+        """Return an Arrow table; ``query`` is in its schema metadata, as JSON."""
+        import pyarrow as pa
+
+        table = pa.table({name: pa.array(values) for name, values in self.columns().items()})
+        return table.replace_schema_metadata({"satclip_index": json.dumps(self.query)})
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Return a pandas data frame (pandas must be installed)."""
+        return self.to_arrow().to_pandas()
+
+    def to_geojson(self) -> dict[str, Any]:
+        """Return a GeoJSON FeatureCollection of points."""
+        text = io.StringIO()
+        write_rows(self.rows(), text, kind="geojson", query=self.query)
+        collection: dict[str, Any] = json.loads(text.getvalue())
+        return collection
+
+    def _repr_html_(self) -> str:
+        shown = ["rank", "nearest_city", "country", "similarity", "percentile", "distance_km", "lon", "lat"]
+        head = "".join(f"<th>{name}</th>" for name in shown)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{escape(_brief(row[name]))}</td>" for name in shown) + "</tr>" for row in self.rows()
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _brief(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

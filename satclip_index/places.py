@@ -1,0 +1,156 @@
+"""Whatever a person calls a place (a city, a cell, lon,lat, a GeoJSON file), made one thing."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import grid
+from .cities import find_city
+from .coordinates import check_coordinates
+from .errors import CoordinateError, PlaceError
+from .shapes import read_shape
+
+if TYPE_CHECKING:
+    from shapely.geometry.base import BaseGeometry
+
+PlaceLike = "Place | str | Path | int | np.uint64 | tuple[float, float] | dict[str, Any]"
+
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_LON_LAT = re.compile(rf"\s*({_NUMBER})\s*[,\s]\s*({_NUMBER})\s*")
+_CELL = re.compile(r"\s*(?:0x)?([0-9a-f]{15,16})\s*", re.IGNORECASE)
+_FILE_SUFFIXES = (".geojson", ".json")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place on Earth: points, one cell, or an area.
+
+    Exactly one of ``points``, ``cell`` and ``area`` is set. ``label`` says what it was taken for, ``note`` what else
+    it could have been.
+    """
+
+    label: str
+    points: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    cell: int | None = None
+    area: "BaseGeometry | None" = None
+    note: str = ""
+
+    @classmethod
+    def of(cls, value: Any) -> "Place":
+        """Return the place that a value stands for.
+
+        Parameters
+        ----------
+        value : Place, str, Path, int, tuple or dict
+            A city's name, ``lon,lat``, an H3 cell (text or integer), a GeoJSON file or document, or a pair (lon, lat).
+
+        Raises
+        ------
+        PlaceError
+            If it stands for none.
+        CoordinateError, InvalidCellError
+            If it is a pair that is not on Earth, or an integer that is not a cell.
+        """
+        if isinstance(value, Place):
+            return value
+        if isinstance(value, dict):
+            return _from_shape("GeoJSON", value)
+        if isinstance(value, Path):
+            return _from_shape(value.name, value)
+        if isinstance(value, int | np.integer) and not isinstance(value, bool):
+            return _from_cell(int(grid.check_cells(np.uint64(value) if value >= 0 else 0)[0]))
+        if isinstance(value, tuple | list) and len(value) == 2:
+            return _from_point(*value)
+        if isinstance(value, str):
+            return _from_text(value)
+        raise PlaceError(
+            f"{value!r} is not a place; expected a city, an H3 cell, lon,lat, or a GeoJSON file or document."
+        )
+
+    def cells(self, res: int) -> grid.Cells:
+        """Return the cells of a resolution that make up the place, ascending: at least one.
+
+        A point is the cell it lies in; a coarser cell is its descendants, a finer one its ancestor; an area is the
+        cells whose centres it covers, or, where it is too small to cover any, the cell it lies in.
+        """
+        if self.points is not None:
+            return np.unique(grid.cells_of_points(*self.points, res))
+        if self.cell is not None:
+            cell = np.array([self.cell], dtype=np.uint64)
+            if int(grid.cell_res(cell)[0]) >= res:
+                return grid.ancestors(cell, res)
+            return grid.descendants(cell, res)
+        import shapely
+
+        cells = grid.cells_at(res)
+        lon, lat = grid.cell_centers(cells)
+        shapely.prepare(self.area)
+        inside: NDArray[np.bool_] = shapely.intersects_xy(self.area, lon, lat)
+        if inside.any():
+            return np.asarray(cells[inside], dtype=np.uint64)
+        point = self.area.representative_point()  # type: ignore[union-attr]
+        return grid.cells_of_points(point.x, point.y, res)
+
+    def locations(self, res: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return where the place is, (n,) lon and lat: its points, or the centres of its cells."""
+        return self.points if self.points is not None else grid.cell_centers(self.cells(res))
+
+    def describe(self, res: int) -> str:
+        """Return one line saying what the place was taken for at a resolution."""
+        cells = self.cells(res)
+        which = f"cell {grid.cell_to_text(cells[0])}" if cells.size == 1 else f"{cells.size:,} cells of res {res}"
+        return f"{self.label}, {which}{self.note}"
+
+
+def format_lonlat(lon: float, lat: float) -> str:
+    """Return a point as people read it: ``36.82 E 1.29 S``."""
+    return f"{abs(lon):.2f} {'W' if lon < 0 else 'E'} {abs(lat):.2f} {'S' if lat < 0 else 'N'}"
+
+
+def _from_text(text: str) -> Place:
+    if pair := _LON_LAT.fullmatch(text):
+        return _from_point(float(pair[1]), float(pair[2]))
+    if cell := _CELL.fullmatch(text):
+        return _from_cell(grid.text_to_cell(cell[1]))
+    path = Path(text)
+    if path.suffix.lower() in _FILE_SUFFIXES or ("/" in text and path.is_file()):
+        if not path.is_file():
+            raise PlaceError(f"No GeoJSON file at {text}.")
+        return _from_shape(path.name, path)
+    if not text.strip():
+        raise PlaceError("A place is empty; expected a city, an H3 cell, lon,lat or a GeoJSON file.")
+    city, others = find_city(text)
+    note = f" (also: {'; '.join(other.label for other in others[:3])}{'; ...' if others[3:] else ''})" if others else ""
+    return _from_point(city.lon, city.lat, f"{city.label}: ", note)
+
+
+def _from_point(lon: Any, lat: Any, name: str = "", note: str = "") -> Place:
+    try:
+        points = check_coordinates(lon, lat)
+    except CoordinateError:
+        raise CoordinateError(
+            f"{lon},{lat} is not a place on Earth: expected lon,lat in degrees, lon in [-180, 360] and lat in "
+            "[-90, 90]. Are they swapped?"
+        ) from None
+    if points[0].size != 1:
+        raise PlaceError("A pair (lon, lat) must hold two numbers.")
+    return Place(f"{name}{format_lonlat(points[0][0], points[1][0])}", points=points, note=note)
+
+
+def _from_cell(cell: int) -> Place:
+    lon, lat = grid.cell_centers(np.array([cell], dtype=np.uint64))
+    return Place(f"{grid.cell_to_text(cell)}: {format_lonlat(lon[0], lat[0])}", cell=cell)
+
+
+def _from_shape(name: str, source: Path | dict[str, Any]) -> Place:
+    shape = read_shape(source)
+    if shape.geom_type == "MultiPoint":
+        points = check_coordinates([point.x for point in shape.geoms], [point.y for point in shape.geoms])
+        where = format_lonlat(points[0][0], points[1][0]) if points[0].size == 1 else f"{points[0].size} points"
+        return Place(f"{name}: {where}", points=points)
+    point = shape.representative_point()
+    return Place(f"{name}: area around {format_lonlat(point.x, point.y)}", area=shape)

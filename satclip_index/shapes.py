@@ -1,0 +1,104 @@
+"""GeoJSON read as shapes on a plane that ends at the antimeridian."""
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import PlaceError
+
+if TYPE_CHECKING:
+    from shapely.geometry.base import BaseGeometry
+
+
+def read_shape(source: Path | dict[str, Any]) -> "BaseGeometry":
+    """Return the union of the points, or of the polygons, in a GeoJSON document.
+
+    Parameters
+    ----------
+    source : Path or dict
+        A file, or the parsed document: a geometry, Feature or FeatureCollection (RFC 7946).
+
+    Returns
+    -------
+    shapely geometry
+        Points, or polygons with lon in [-180, 180]. A ring that steps across the antimeridian is cut there; one that
+        goes round a pole is closed over it. Ring orientation does not matter.
+
+    Raises
+    ------
+    PlaceError
+        If it cannot be read, or holds anything but points alone or polygons alone.
+    """
+    import shapely
+    from shapely.errors import ShapelyError
+
+    name = str(source) if isinstance(source, Path) else "The GeoJSON"
+    try:
+        document = json.loads(source.read_text(encoding="utf-8")) if isinstance(source, Path) else source
+        geometries = [shapely.geometry.shape(part) for part in _geometries(document)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ShapelyError) as error:
+        raise PlaceError(f"{name} is not readable GeoJSON ({' '.join(str(error).split())[:120]}).") from None
+    parts = [part for geometry in geometries for part in getattr(geometry, "geoms", [geometry]) if not part.is_empty]
+    kinds = {part.geom_type for part in parts}
+    if kinds not in ({"Point"}, {"Polygon"}):
+        raise PlaceError(
+            f"{name} holds {', '.join(sorted(kinds)) or 'nothing'}; expected points alone, or polygons alone."
+        )
+    points = shapely.get_coordinates(parts)
+    if not (np.abs(points[:, 0]) <= 360).all() or not (np.abs(points[:, 1]) <= 90).all():
+        raise PlaceError(f"{name} has coordinates out of range; GeoJSON is (lon, lat) in degrees. Are they swapped?")
+    if kinds == {"Point"}:
+        return shapely.MultiPoint(parts)
+    return shapely.union_all([_on_the_plane(part) for part in parts])
+
+
+def _geometries(document: dict[str, Any]) -> list[dict[str, Any]]:
+    match document["type"]:
+        case "FeatureCollection":
+            return [part for feature in document["features"] for part in _geometries(feature)]
+        case "Feature":
+            return _geometries(document["geometry"]) if document["geometry"] else []
+        case "GeometryCollection":
+            return [part for geometry in document["geometries"] for part in _geometries(geometry)]
+        case _:
+            return [document]
+
+
+def _on_the_plane(polygon: Any) -> "BaseGeometry":
+    """Return a polygon with its rings unwound, cut at the antimeridian and shifted back."""
+    import shapely
+    from shapely.affinity import translate
+
+    outer = _unwound(polygon.exterior)
+    for hole in polygon.interiors:
+        ring = _unwound(hole)
+        for shift in (-360, 0, 360):
+            outer = outer.difference(translate(ring, shift))
+    west, _, east, _ = outer.bounds
+    turns = range(math.floor((west + 180) / 360), math.ceil((east - 180) / 360) + 1)
+    shifted = [translate(outer, -360 * turn) for turn in turns]
+    return shapely.union_all(shifted).intersection(shapely.box(-180, -90, 180, 90))
+
+
+def _unwound(ring: Any) -> "BaseGeometry":
+    """Return the area of a ring whose longitudes are made to step by less than half a turn.
+
+    A ring that ends a whole turn from where it began goes round a pole: the one on whose side of the equator it lies.
+    """
+    import shapely
+
+    points = shapely.get_coordinates(ring)
+    # A step of exactly a full turn along the antimeridian of a box such as [-180, 180] is meant as drawn.
+    steps = np.diff(points[:, 0])
+    if (points[:, 0].max() - points[:, 0].min()) < 360:
+        steps = (steps + 180) % 360 - 180
+    lon = points[0, 0] + np.concatenate([[0.0], np.cumsum(steps)])
+    lat = points[:, 1]
+    if abs(lon[-1] - lon[0]) > 180:
+        pole = math.copysign(90.0, lat.mean())
+        lon = np.concatenate([lon, [lon[-1], lon[0]]])
+        lat = np.concatenate([lat, [pole, pole]])
+    return shapely.make_valid(shapely.Polygon(np.column_stack([lon, lat])))
