@@ -7,7 +7,8 @@ import math
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib import resources
 from itertools import pairwise
@@ -315,9 +316,10 @@ class Encoder:
         dtype = {"float32": torch.float32, "float64": torch.float64}[precision]
         network = copy.deepcopy(self.network).to(where, dtype)
         out = np.empty((lon.size, self.dim), dtype=np.float32)
-        with torch.inference_mode():
-            for start in range(0, lon.size, batch_size):
-                rows = slice(start, start + batch_size)
+
+        def encode_from(start: int) -> None:
+            rows = slice(start, start + batch_size)
+            with torch.inference_mode():
                 harmonics = real_harmonics(
                     torch.from_numpy(lon[rows]).to(where),
                     torch.from_numpy(lat[rows]).to(where),
@@ -326,7 +328,30 @@ class Encoder:
                     dtype=dtype,
                 )
                 out[rows] = network(harmonics.T).to(torch.float32).cpu().numpy()
+
+        starts = range(0, lon.size, batch_size)
+        if where.type == "cpu" and len(starts) > 1:
+            _each_on_one_thread(encode_from, starts)
+        else:
+            for start in starts:
+                encode_from(start)
         return out
+
+
+def _each_on_one_thread(work: Callable[[int], None], items: Sequence[int]) -> None:
+    """Run work side by side on as many threads as torch has, each of them alone at its own batch.
+
+    Torch's way, all threads at one batch, waits at a barrier after every operation: on a busy two-core machine that
+    was measured eight times slower than one thread.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in pool.map(work, items):
+                pass
+    finally:
+        torch.set_num_threads(threads)
 
 
 def unit_half(raw: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -91,13 +91,31 @@ def read_columns(paths: Sequence[Path], columns: Sequence[str]) -> dict[str, NDA
     parts: list[pa.Table] = []
     for path in paths:
         try:
-            parts.append(pq.read_table(path, columns=list(columns), partitioning=None))
+            parts.append(
+                pq.ParquetFile(path).read(list(columns))
+            )  # read_table would import pyarrow.dataset, and pandas
         except (pa.ArrowException, OSError) as error:
             raise CorruptAtlasError(
                 f"{path} cannot be read: {' '.join(str(error).split())[:120]}. Build the atlas again."
             ) from None
     table = pa.concat_tables(parts)
-    return {name: table[name].to_numpy() for name in columns}
+    return {name: np.concatenate([_numpy(chunk) for chunk in table[name].chunks]) for name in columns}
+
+
+def _numpy(column: pa.Array) -> NDArray[Any]:
+    """Return a column without missing values; pyarrow's own way imports pandas wherever that is installed."""
+    if column.type != pa.bool_():
+        return np.from_dlpack(column)
+    bits = np.frombuffer(column.buffers()[1], dtype=np.uint8)
+    return np.unpackbits(bits, bitorder="little")[column.offset : column.offset + len(column)].astype(bool)
+
+
+def write_table(table: pa.Table | pa.RecordBatchReader, target: Path | IO[bytes]) -> None:
+    """Write any Arrow table or stream of batches as Parquet (zstd), to a path or an open binary file."""
+    batches = table.to_reader() if isinstance(table, pa.Table) else table
+    with pq.ParquetWriter(target, batches.schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_batch(batch)
 
 
 def _wkb_points(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> pa.Array:

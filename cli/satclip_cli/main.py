@@ -1,0 +1,72 @@
+"""The application: its commands, and how errors end it."""
+
+import re
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from satclip_index.errors import SatclipIndexError
+
+from . import build, info, like, sql, train
+from .render import complain
+
+_NEGATIVE_LON = re.compile(r"-[\d.][^,]*,.*")
+
+
+class _Group(TyperGroup):
+    """Ends our own errors with one line and exit code 1; ``--debug`` shows where they came from."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SatclipIndexError as error:
+            if ctx.params.get("debug"):
+                raise
+            complain(str(error))
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("build")(build.build)
+app.command("like")(like.like)
+app.command("sql")(sql.sql)
+app.command("info")(info.info)
+app.command("train")(train.train)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"satclip-index {version('satclip-index')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Find the places on Earth that are like this one.
+
+    Begin with: satclip-index build, then: satclip-index like Nairobi
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; a place such as -70.5,-33.4 is not taken for an option."""
+    given = sys.argv[1:] if arguments is None else arguments
+    app(
+        args=[f" {argument}" if _NEGATIVE_LON.fullmatch(argument) else argument for argument in given],
+        prog_name="satclip-index",
+    )

@@ -1,0 +1,17 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .render import FORMAT_HELP
+
+Atlas = Annotated[
+    Path, typer.Option("--atlas", envvar="SATCLIP_ATLAS", help="Folder of the atlas.", show_default="atlas")
+]
+Format = Annotated[str | None, typer.Option("--format", "-f", help=FORMAT_HELP, show_default=False)]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Write to this file.", show_default="stdout")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")]
+DEFAULT_ATLAS = Path("atlas")
