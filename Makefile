@@ -1,0 +1,48 @@
+# make demo: build an atlas and ask it. make test: the suite. Both make .venv and install what they need.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint bench clean
+
+help:
+	@echo "make demo   install into $(VENV), build the atlas at res 3 and 4, and ask it what is like Nairobi"
+	@echo "make test   install into $(VENV) and run the tests"
+	@echo "make lint   ruff and mypy --strict"
+	@echo "make bench  the benchmarks of benchmarks/RESULTS.md"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "This needs Python 3.11 or newer; name one: make PYTHON=python3.12 demo"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The torch bound of pyproject.toml decides which build of torch pip takes.
+$(VENV)/.cpu: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[cpu]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/.cpu
+
+demo: $(VENV)/.cpu
+	@test -f atlas/manifest.json || $(BIN)/satclip-index build --atlas atlas --res 3 --res 4
+	$(BIN)/satclip-index like Nairobi --atlas atlas --format table
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 -m slow
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/bench_encode.py
+	$(BIN)/python benchmarks/bench_build.py
+
+clean:
+	rm -rf $(VENV) atlas
