@@ -15,7 +15,7 @@ from .errors import QueryError
 from .manifest import ENCODER_NAME, Manifest
 from .neighbors import Neighbors
 from .places import Place
-from .search.geography import keep_away, pick_apart
+from .search.geography import pick_apart
 from .search.index import Index
 
 if TYPE_CHECKING:
@@ -147,13 +147,13 @@ class Atlas:
         query = self._query(
             [self._of_place(item, res) for item in wanted], [self._of_place(item, res) for item in unwanted]
         )
-        example_lon, example_lat = (
-            np.concatenate(values) for values in zip(*(item.locations(res) for item in wanted), strict=True)
-        )
+        examples = grid.PointSet(*map(np.concatenate, zip(*(item.locations(res) for item in wanted), strict=True)))
 
         def keep(rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-            kept = keep_away(index.lon[rows], index.lat[rows], example_lon, example_lat, exclude_within_km)
-            return kept if ocean else kept & index.land[rows]
+            kept = np.ones(rows.size, dtype=bool) if ocean else index.land[rows]
+            if exclude_within_km > 0:
+                kept[kept] = examples.distance_km(index.lon[rows[kept]], index.lat[rows[kept]]) >= exclude_within_km
+            return kept
 
         ranked = index.tree.ranked(query, keep)
         rows, similarity = pick_apart(ranked, index.lon, index.lat, k=int(k), apart_km=apart_km)
@@ -166,7 +166,7 @@ class Atlas:
             lat=lat,
             similarity=similarity,
             percentile=self.manifest.entry(res).percentile(similarity),
-            distance_km=grid.distance_km(lon, lat, example_lon, example_lat),
+            distance_km=examples.distance_km(lon, lat),
             nearest_city=np.array(names, dtype=object),
             country=np.array(countries, dtype=object),
             query={

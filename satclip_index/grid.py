@@ -1,6 +1,7 @@
 """H3 cells, their centres, their ancestors and the rows they take in a sorted array of cells."""
 
 from functools import lru_cache
+from typing import Any
 
 import h3.api.numpy_int as h3
 import h3ronpy
@@ -16,7 +17,7 @@ Cells = NDArray[np.uint64]
 MAX_RES = 15
 EARTH_RADIUS_KM = 6371.0088  # mean radius, IUGG 1980 (Moritz 2000); the sphere is within 0.5 % of the ellipsoid
 _SHARD_ROWS = 32_768  # about one Parquet row group
-_DISTANCES_AT_ONCE = 4_000_000
+_MANY_POINTS = 32  # from here on a k-d tree is faster, its import of scipy included
 
 # The 64 bits of a cell: 1 reserved, 4 mode, 3 reserved, 4 resolution, 7 base cell, then 15 digits of 3 bits, the
 # coarsest first; digits finer than the resolution are 7 (h3geo.org/docs/core-library/h3Indexing).
@@ -208,17 +209,43 @@ def distance_km(
     -------
     (n,) float64
         Kilometres on the sphere of radius 6371.0088 km: within 0.5 % of the ellipsoid.
-
-    Notes
-    -----
-    From the chord of unit vectors, 2 R arcsin(sqrt((1 - a.b) / 2)), in float64: to 0.1 m even at distance 0.
     """
-    here, there = unit_vectors(lon, lat), unit_vectors(to_lon, to_lat)
-    cosine = np.full(lon.size, -1.0)
-    step = max(1, _DISTANCES_AT_ONCE // max(1, lon.size))  # bounds the memory when a country is the example
-    for start in range(0, there.shape[0], step):
-        cosine = np.maximum(cosine, (here @ there[start : start + step].T).max(axis=1))
-    return 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.clip((1 - cosine) / 2, 0.0, 1.0)))
+    return PointSet(to_lon, to_lat).distance_km(lon, lat)
+
+
+class PointSet:
+    """Points on Earth to measure distances to: those of an example, or the cells of an area.
+
+    Parameters
+    ----------
+    lon, lat : (m,) float64
+        Degrees; m at least 1.
+    """
+
+    def __init__(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> None:
+        self._vectors = unit_vectors(lon, lat)
+        self._tree: Any = None
+        if lon.size > _MANY_POINTS:
+            from scipy.spatial import KDTree
+
+            self._tree = KDTree(self._vectors)
+
+    def distance_km(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the great-circle distance from each point, (n,) degrees, to the nearest of the set, in kilometres.
+
+        Notes
+        -----
+        From the chord of unit vectors, 2 R arcsin(|a - b| / 2), which keeps its digits at small distances.
+        """
+        here = unit_vectors(lon, lat)
+        if self._tree is not None:
+            chord = self._tree.query(here)[0]
+        else:
+            chord = np.full(lon.size, np.inf)
+            for there in self._vectors:
+                chord = np.minimum(chord, np.linalg.norm(here - there, axis=1))
+        kilometres: NDArray[np.float64] = 2 * EARTH_RADIUS_KM * np.arcsin(np.minimum(chord / 2, 1.0))
+        return kilometres
 
 
 @lru_cache(maxsize=1)

@@ -1,7 +1,7 @@
 """Whatever a person calls a place (a city, a cell, lon,lat, a GeoJSON file), made one thing."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ _CELL = re.compile(r"\s*(?:0x)?([0-9a-f]{15,16})\s*", re.IGNORECASE)
 _FILE_SUFFIXES = (".geojson", ".json")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Place:
     """A place on Earth: points, one cell, or an area.
 
@@ -38,6 +38,7 @@ class Place:
     cell: int | None = None
     area: "BaseGeometry | None" = None
     note: str = ""
+    _cells: dict[int, grid.Cells] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, value: Any) -> "Place":
@@ -77,6 +78,11 @@ class Place:
         A point is the cell it lies in; a coarser cell is its descendants, a finer one its ancestor; an area is the
         cells whose centres it covers, or, where it is too small to cover any, the cell it lies in.
         """
+        if res not in self._cells:
+            self._cells[res] = self._cells_at(res)
+        return self._cells[res]
+
+    def _cells_at(self, res: int) -> grid.Cells:
         if self.points is not None:
             return np.unique(grid.cells_of_points(*self.points, res))
         if self.cell is not None:

@@ -1,4 +1,4 @@
-"""Geography of an answer: which rows may be in it, and how far apart they must be."""
+"""Geography of an answer: how far apart its rows must be."""
 
 from collections.abc import Iterable
 
@@ -6,19 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import grid
-
-
-def keep_away(
-    lon: NDArray[np.float64],
-    lat: NDArray[np.float64],
-    from_lon: NDArray[np.float64],
-    from_lat: NDArray[np.float64],
-    within_km: float,
-) -> NDArray[np.bool_]:
-    """Return which points, (n,) bool, lie at least ``within_km`` from every one of some others; at 0 all do."""
-    if within_km <= 0:
-        return np.ones(lon.size, dtype=bool)
-    return grid.distance_km(lon, lat, from_lon, from_lat) >= within_km
 
 
 def pick_apart(
@@ -51,14 +38,14 @@ def pick_apart(
     rows, similarity = np.empty(0, np.int64), np.empty(0, np.float32)
     for batch, alike in ranked:
         if rows.size and apart_km > 0:
-            free = keep_away(lon[batch], lat[batch], lon[rows], lat[rows], apart_km)
+            free = grid.distance_km(lon[batch], lat[batch], lon[rows], lat[rows]) >= apart_km
             batch, alike = batch[free], alike[free]
         while batch.size and rows.size < k:
             taken = k - rows.size if apart_km <= 0 else 1
             rows, similarity = np.append(rows, batch[:taken]), np.append(similarity, alike[:taken])
             batch, alike = batch[taken:], alike[taken:]
             if apart_km > 0:
-                free = keep_away(lon[batch], lat[batch], lon[rows[-1:]], lat[rows[-1:]], apart_km)
+                free = grid.distance_km(lon[batch], lat[batch], lon[rows[-1:]], lat[rows[-1:]]) >= apart_km
                 batch, alike = batch[free], alike[free]
         if rows.size == k:
             break
