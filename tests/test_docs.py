@@ -1,0 +1,76 @@
+"""The documentation's commands are run here, on a real atlas, and what they show is what comes out."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMAND = Path(sys.executable).with_name("satclip-index")
+CELL = re.compile(r"\b8[0-9a-f]{14}\b")
+
+
+def _blocks(kind):
+    for page in PAGES:
+        for number, body in enumerate(re.findall(rf"```{kind}\n(.*?)```", page.read_text(), flags=re.DOTALL)):
+            yield pytest.param(body, id=f"{page.name}-{number}")
+
+
+def _commands(body):
+    """Yield each command of a console block with the output shown under it."""
+    for part in re.split(r"^\$ ", body, flags=re.MULTILINE)[1:]:
+        command, _, output = part.replace("\\\n", " ").partition("\n")
+        yield shlex.split(command), output
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """The folder in which `satclip-index build` was typed."""
+    folder = tmp_path_factory.mktemp("world")
+    done = subprocess.run([COMMAND, "build"], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("body", _blocks("console"))
+def test_console_blocks_show_what_the_commands_print(world, body):
+    for arguments, shown in _commands(body):
+        assert arguments[0] == "satclip-index", "a console block types this program"
+        if arguments[1] == "build":
+            continue  # the fixture typed it
+        done = subprocess.run([COMMAND, *arguments[1:]], cwd=world, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        printed = done.stderr + done.stdout
+        assert CELL.findall(shown) == CELL.findall(printed), printed
+        assert _words(shown) == _words(printed), printed
+
+
+def _words(text):
+    """Return what a person reads, less the digits that another processor may round otherwise."""
+    return [word for word in text.split() if not re.fullmatch(r"-?[\d.,]+", word)]
+
+
+@pytest.mark.parametrize("body", _blocks("python"))
+def test_python_blocks_run(world, body):
+    done = subprocess.run([sys.executable, "-c", body], cwd=world, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in [*PAGES, ROOT / "benchmarks" / "RESULTS.md"]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert target.startswith("http") or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_readme_names_every_command_in_help():
+    help_text = subprocess.run([COMMAND, "--help"], capture_output=True, text=True, check=True, env=os.environ).stdout
+    commands = re.findall(r"^│ (\w+)  ", help_text, flags=re.MULTILINE)
+    pages = "".join(page.read_text() for page in PAGES)
+    assert set(commands) >= {"build", "like", "sql", "info", "train"}
+    for command in commands:
+        assert f"satclip-index {command}" in pages, command
