@@ -1,210 +1,217 @@
-"""Exact search by the H3 hierarchy: a ball around every ancestor's vectors, and the triangle inequality."""
+"""The H3 hierarchy as a metric tree: a ball around every ancestor's vectors, and a cap around its place on Earth."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from .. import grid
 from ..errors import CorruptAtlasError
-from ..grid import Cells, ancestors
-from .vectors import Vectors
+from .tensors import map_tensors
 
-Keep = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
-
-_MARGIN_RAD = 1e-6  # far above the float32 rounding of a radius, far below any that matters
-_DOT_ERROR = 1e-6  # bounds the error of a float32 inner product of 256 terms of unit vectors
+_MARGIN_RAD = 1e-9  # far above the float64 rounding of an angle from a chord
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
-    """The ancestors of one resolution that have rows, in order.
+class Nodes:
+    """Ancestors that have rows, in order of resolution and then of rows: one row of each array a node.
 
-    ``start`` is (n + 1,) int64, the first row of each and the number of rows; ``centroid`` (n, dim) float32, unit;
-    ``radius`` (n,) float32, radians: no row's vector is further from the centroid.
+    Attributes
+    ----------
+    rows : (n, 2) int64
+        First row, and the row behind the last.
+    children : (n, 2) int64
+        First node one resolution finer, and the node behind the last; equal at the finest.
+    centroid : (n, dim) float16
+        Direction of the sum of its vectors.
+    scale : (n,) float64
+        One over the length that rounding left the centroid.
+    radius : (n,) float64
+        Radians: no row's vector is further from the centroid.
+    point : (n, 3) float64
+        Unit vector of a place amid its rows.
+    reach : (n,) float64
+        Radians: no row's centre is further from the point.
+    land : (n,) uint8
+        Whether any row is land.
     """
 
-    start: NDArray[np.int64]
-    centroid: NDArray[np.float32]
-    radius: NDArray[np.float32]
+    rows: NDArray[np.int64]
+    children: NDArray[np.int64]
+    centroid: NDArray[np.float16]
+    scale: NDArray[np.float64]
+    radius: NDArray[np.float64]
+    point: NDArray[np.float64]
+    reach: NDArray[np.float64]
+    land: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return int(self.scale.size)
 
 
-def list_res_of(res: int) -> int:
-    """Return the resolution of the ancestors that are inverted lists and leaves: two up, of at most 49 rows."""
-    return max(0, res - 2)
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What the search must know of every row: its cell, (n,) uint64; unit vector of its centre, (n, 3) float64; land."""
+
+    cell: grid.Cells
+    point: NDArray[np.float64]
+    land: NDArray[np.uint8]
 
 
-def make_level(cells: Cells, vectors: NDArray[np.float32], res: int) -> Level:
-    """Return the ancestors of a resolution over some rows.
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The rows of one resolution and the nodes over them.
+
+    ``levels`` is (n_levels + 1,) int64, the first node of each resolution from 0 on; ``norm_slack`` the most that a
+    stored vector's length differs from 1.
+    """
+
+    rows: Rows
+    nodes: Nodes
+    levels: NDArray[np.int64]
+    norm_slack: float
+
+    def starts(self, res: int) -> NDArray[np.int64]:
+        """Return the first row of each ancestor of a resolution, and the number of rows."""
+        first, last = self.levels[res], self.levels[res + 1]
+        return np.append(self.nodes.rows[first:last, 0], self.nodes.rows[last - 1, 1])
+
+    def write(self, path: Path) -> None:
+        """Write the tree as a ``.safetensors`` file, atomically."""
+        tensors: dict[str, NDArray[Any]] = {"levels": self.levels, "norm_slack": np.array([self.norm_slack])}
+        for group, part in (("rows", self.rows), ("nodes", self.nodes)):
+            tensors |= {f"{group}.{item.name}": np.ascontiguousarray(getattr(part, item.name)) for item in fields(part)}
+        partial = path.with_name(f"{path.name}.partial")
+        save_file(tensors, partial)
+        partial.replace(path)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Return the tree in a file, mapped into memory; raise CorruptAtlasError if it is not one."""
+        tensors = map_tensors(path)
+        try:
+            rows = Rows(**{item.name: tensors[f"rows.{item.name}"] for item in fields(Rows)})
+            nodes = Nodes(**{item.name: tensors[f"nodes.{item.name}"] for item in fields(Nodes)})
+            return cls(rows, nodes, tensors["levels"], float(tensors["norm_slack"][0]))
+        except KeyError as error:
+            raise CorruptAtlasError(f"{path} lacks {error}. Build the atlas again.") from None
+
+
+def deepest_level(res: int) -> int:
+    """Return the resolution of the leaves over rows of a resolution: one up, of at most seven rows."""
+    return max(0, res - 1)
+
+
+class TreeBuilder:
+    """Makes a tree from shards, in row order, as they are encoded.
 
     Parameters
     ----------
-    cells : (n,) uint64
-        Ascending, n at least 1.
+    res : int
+        Resolution of the rows.
+    """
+
+    def __init__(self, res: int) -> None:
+        self._levels: list[list[Nodes]] = [[] for _ in range(deepest_level(res) + 1)]
+        self._rows: list[Rows] = []
+        self._count, self._slack = 0, 0.0
+
+    def add(
+        self,
+        cells: grid.Cells,
+        vectors: NDArray[np.float32],
+        lon: NDArray[np.float64],
+        lat: NDArray[np.float64],
+        land: NDArray[np.bool_],
+    ) -> None:
+        """Add a shard of whole base cells: their cells, stored vectors, centres in degrees, and which are land."""
+        rows = Rows(cells, grid.unit_vectors(lon, lat), land.astype(np.uint8))
+        for res, parts in enumerate(self._levels):
+            parts.append(make_nodes(rows, vectors, res, first_row=self._count))
+        self._rows.append(rows)
+        self._count += cells.size
+        lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
+        self._slack = max(self._slack, float(np.abs(lengths - 1).max()))
+
+    def list_sizes(self, res: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return the unit centroids, (m, dim), and the number of rows of the last shard's ancestors of a resolution."""
+        nodes = self._levels[res][-1]
+        return nodes.centroid.astype(np.float32) * nodes.scale[:, None].astype(np.float32), np.diff(nodes.rows, axis=1)[:, 0]
+
+    def finish(self) -> Tree:
+        """Return the tree over all shards."""
+        joined = [_joined(Nodes, parts) for parts in self._levels]
+        levels = np.concatenate([[0], np.cumsum([len(nodes) for nodes in joined])]).astype(np.int64)
+        for level, (nodes, below) in enumerate(zip(joined, joined[1:], strict=False)):
+            nodes.children[:] = levels[level + 1] + np.searchsorted(below.rows[:, 0], nodes.rows)
+        return Tree(_joined(Rows, self._rows), _joined(Nodes, joined), levels, self._slack)
+
+
+def make_nodes(rows: Rows, vectors: NDArray[np.float32], res: int, *, first_row: int = 0) -> Nodes:
+    """Return the ancestors of a resolution over some rows, without their children.
+
+    Parameters
+    ----------
+    rows : Rows
+        At least one, ascending by cell.
     vectors : (n, dim) float32
         What is stored of each: close to unit length.
     res : int
         Resolution of the ancestors.
+    first_row : int
+        What the first of these rows is called.
     """
-    parents = ancestors(cells, res)
-    start = np.concatenate([[0], np.flatnonzero(np.diff(parents.astype(np.int64))) + 1, [cells.size]])
-    sizes = np.diff(start)
-    sums = np.add.reduceat(vectors, start[:-1], axis=0, dtype=np.float64)
-    length = np.linalg.norm(sums, axis=1, keepdims=True)
-    # Where vectors cancel out, any unit centroid is as good: the radius bounds it.
-    sums = np.where(length > 1e-9, sums, vectors[start[:-1]])
-    centroid = (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)
-    dots = np.einsum("ij,ij->i", vectors, np.repeat(centroid, sizes, axis=0), dtype=np.float64)
-    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
-    lengths *= np.repeat(np.linalg.norm(centroid.astype(np.float64), axis=1), sizes)
-    angles = np.arccos(np.clip(dots / lengths, -1.0, 1.0))
-    radius = np.maximum.reduceat(angles, start[:-1]) + _MARGIN_RAD
-    return Level(start.astype(np.int64), centroid, radius.astype(np.float32))
-
-
-def join_levels(parts: list[Level]) -> Level:
-    """Return one level from the same level of consecutive shards."""
-    rows = np.concatenate([[0], np.cumsum([part.start[-1] for part in parts])])
-    start = [part.start[:-1] + first for part, first in zip(parts, rows[:-1], strict=True)]
-    return Level(
-        np.concatenate([*start, rows[-1:]]).astype(np.int64),
-        np.concatenate([part.centroid for part in parts]),
-        np.concatenate([part.radius for part in parts]),
+    parents = grid.ancestors(rows.cell, res)
+    start = np.concatenate([[0], np.flatnonzero(parents[1:] != parents[:-1]) + 1, [rows.cell.size]])
+    centroid = _directions(vectors, start).astype(np.float16)
+    direction = centroid.astype(np.float64)
+    length = np.linalg.norm(direction, axis=1)
+    point = _directions(rows.point, start)
+    bounds = np.stack([start[:-1], start[1:]], axis=1) + first_row
+    return Nodes(
+        rows=bounds,
+        children=np.zeros_like(bounds),
+        centroid=centroid,
+        scale=1 / length,
+        radius=_greatest_angle(vectors, direction / length[:, None], start),
+        point=point,
+        reach=_greatest_angle(rows.point, point, start),
+        land=np.maximum.reduceat(rows.land, start[:-1]),
     )
 
 
-def write_levels(path: Path, levels: list[Level], norm_slack: float) -> None:
-    """Write ``tree.safetensors``; ``norm_slack`` is the most that a stored vector's length differs from 1."""
-    tensors: dict[str, NDArray[Any]] = {"norm_slack": np.asarray([norm_slack], dtype=np.float64)}
-    for res, level in enumerate(levels):
-        tensors |= {f"{res}.start": level.start, f"{res}.centroid": level.centroid, f"{res}.radius": level.radius}
-    partial = path.with_name(f"{path.name}.partial")
-    save_file(tensors, partial)
-    partial.replace(path)
+def _directions(vectors: NDArray[np.floating], start: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the direction of the sum of each run of vectors; of the first of a run where they cancel out."""
+    sums = np.add.reduceat(vectors, start[:-1], axis=0, dtype=np.float64)
+    cancelled = np.linalg.norm(sums, axis=1) < 1e-6
+    sums[cancelled] = vectors[start[:-1][cancelled]]
+    out: NDArray[np.float64] = sums / np.linalg.norm(sums, axis=1, keepdims=True)
+    return out
 
 
-def read_levels(path: Path, list_res: int) -> tuple[list[Level], float]:
-    """Return the levels of a tree, coarsest first, and its norm slack."""
-    try:
-        with safe_open(path, framework="np") as file:
-            levels = [
-                Level(*(file.get_tensor(f"{res}.{part}") for part in ("start", "centroid", "radius")))
-                for res in range(list_res + 1)
-            ]
-            return levels, float(file.get_tensor("norm_slack")[0])
-    except (SafetensorError, OSError, KeyError) as error:
-        raise CorruptAtlasError(
-            f"{path} cannot be read: {' '.join(str(error).split())[:120]}. Build the atlas again."
-        ) from None
+def _greatest_angle(
+    vectors: NDArray[np.floating], directions: NDArray[np.float64], start: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return, for each run, the greatest angle between its direction and one of its vectors, rounded outwards.
 
-
-class Tree:
-    """The balls of every level over the stored vectors.
-
-    Parameters
-    ----------
-    levels : list of Level
-        Coarsest first; the last one's nodes are the lists of ``vectors``.
-    norm_slack : float
-        The most that a stored vector's length differs from 1.
-    vectors : Vectors
-        What is searched.
+    From half the chord of unit vectors, which keeps its digits where an arc cosine would not.
     """
-
-    def __init__(self, levels: list[Level], norm_slack: float, vectors: Vectors) -> None:
-        self._levels, self._slack, self._vectors = levels, norm_slack, vectors
-
-    def ranked(self, query: NDArray[np.float32], keep: Keep) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Yield the rows that ``keep`` keeps, most similar first, as far as the caller reads.
-
-        Parameters
-        ----------
-        query : (dim,) float32
-            What to be similar to.
-        keep : function of (n,) int64 rows
-            Returns (n,) bool: the rows that may be answers.
-
-        Yields
-        ------
-        rows : (n,) int64
-        similarity : (n,) float32
-            Descending, ties by row, within a batch and from one batch to the next: what brute force gives.
-
-        Notes
-        -----
-        Best first (Hjaltason and Samet 1999): a node's rows are at most as similar as cos(max(0, angle to its centroid
-        - its radius)), so once the best open node is below a row in hand, that row is next.
-        """
-        bounds, level_of, node_of = self._open(query, 0, np.arange(self._levels[0].radius.size))
-        held_rows, held = np.empty(0, np.int64), np.empty(0, np.float32)
-        width = 32
-        while node_of.size or held.size:
-            if node_of.size:
-                best = np.argsort(-bounds, kind="stable")[:width]
-                chosen_level, chosen = level_of[best], node_of[best]
-                rest = np.ones(node_of.size, dtype=bool)
-                rest[best] = False
-                bounds, level_of, node_of = bounds[rest], level_of[rest], node_of[rest]
-                leaves = chosen[chosen_level == len(self._levels) - 1]
-                if leaves.size:
-                    rows, similarity = self._similarity(query, np.sort(leaves), keep)
-                    held_rows, held = np.concatenate([held_rows, rows]), np.concatenate([held, similarity])
-                for res in np.unique(chosen_level[chosen_level < len(self._levels) - 1]):
-                    opened = self._open(query, int(res) + 1, self._children(int(res), chosen[chosen_level == res]))
-                    bounds, level_of, node_of = (
-                        np.concatenate(pair) for pair in zip((bounds, level_of, node_of), opened, strict=True)
-                    )
-            limit = bounds.max() if bounds.size else -np.inf
-            ready = held > limit
-            if ready.any():
-                order = np.lexsort((held_rows[ready], -held[ready]))
-                yield held_rows[ready][order], held[ready][order]
-                held_rows, held = held_rows[~ready], held[~ready]
-            width = min(2 * width, 4096)
-
-    def _open(
-        self, query: NDArray[np.float32], res: int, nodes: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-        """Return the bound, the level and the number of some nodes of one level."""
-        level = self._levels[res]
-        length = float(np.linalg.norm(query.astype(np.float64))) or 1.0
-        dots = (level.centroid[nodes] @ query).astype(np.float64) / length + _DOT_ERROR
-        angle = np.arccos(np.clip(dots, -1.0, 1.0)) - level.radius[nodes]
-        bounds = length * (np.cos(np.maximum(angle, 0.0)) + self._slack + _DOT_ERROR)
-        return bounds, np.full(nodes.size, res), nodes
-
-    def _children(self, res: int, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the nodes one level down."""
-        parent, child = self._levels[res].start, self._levels[res + 1].start
-        first, last = np.searchsorted(child, parent[nodes]), np.searchsorted(child, parent[nodes + 1])
-        return np.concatenate([np.arange(a, b) for a, b in zip(first, last, strict=True)])
-
-    def _similarity(
-        self, query: NDArray[np.float32], leaves: NDArray[np.int64], keep: Keep
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the kept rows of some leaves and their similarity."""
-        rows, vectors = self._vectors.of_lists(leaves)
-        kept = keep(rows)
-        return rows[kept], similarities(vectors[kept], query)
+    greatest = np.empty(start.size - 1)
+    step = max(1, (1 << 22) // vectors.shape[1])  # bounds the memory of a run
+    unit_sq = np.empty(vectors.shape[0])
+    run = np.repeat(np.arange(start.size - 1), np.diff(start))
+    for first in range(0, vectors.shape[0], step):
+        part = vectors[first : first + step].astype(np.float64)
+        part /= np.linalg.norm(part, axis=1, keepdims=True)
+        part -= directions[run[first : first + step]]
+        unit_sq[first : first + step] = np.einsum("ij,ij->i", part, part)
+    np.maximum.reduceat(unit_sq, start[:-1], out=greatest)
+    angles: NDArray[np.float64] = 2 * np.arcsin(np.minimum(np.sqrt(greatest) / 2, 1.0)) + _MARGIN_RAD
+    return angles
 
 
-def similarities(vectors: NDArray[np.floating], query: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the inner product of stored vectors with a query.
-
-    Parameters
-    ----------
-    vectors : (n, dim) float16 or float32
-        As stored.
-    query : (dim,) float32
-
-    Returns
-    -------
-    (n,) float32
-        Summed in float64, where the products are exact: the order of summation, and so the batch, changes nothing.
-    """
-    product: NDArray[np.float64] = vectors.astype(np.float64) @ query.astype(np.float64)
-    return product.astype(np.float32)
+def _joined(kind: Any, parts: list[Any]) -> Any:
+    return kind(**{item.name: np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(kind)})

@@ -24,6 +24,13 @@ class Vectors:
     dim : int
         Width of a vector.
 
+    Attributes
+    ----------
+    codes : (n,) uint16
+        Half-precision values by their bits, ids between them.
+    first : (n_lists,) int64
+        Where in ``codes`` each list's first vector begins.
+
     Notes
     -----
     FAISS writes each list as its codes (2 * dim bytes a row) and then its ids (8 bytes a row), one list after the
@@ -31,29 +38,22 @@ class Vectors:
     """
 
     def __init__(self, path: Path, codes_offset: int, start: NDArray[np.int64], dim: int) -> None:
-        self._codes = np.memmap(path, dtype=np.float16, mode="r", offset=codes_offset)
-        self._start, self._dim = start, dim
-        if self._codes.size * 2 != int(start[-1]) * (2 * dim + _ID_BYTES):
-            raise CorruptAtlasError(f"{path} does not hold {int(start[-1])} vectors of {dim}. Build the atlas again.")
+        rows = int(start[-1])
+        if not 0 <= codes_offset == path.stat().st_size - rows * (2 * dim + _ID_BYTES):
+            raise CorruptAtlasError(f"{path} does not hold {rows} vectors of {dim}. Build the atlas again.")
+        self.codes = np.asarray(np.memmap(path, dtype=np.uint16, mode="r", offset=codes_offset))
+        self.start, self.dim = start, dim
+        self.first = start[:-1] * (dim + _ID_BYTES // 2)
 
     def __len__(self) -> int:
-        return int(self._start[-1])
+        return int(self.start[-1])
 
-    def of_lists(self, lists: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
-        """Return the rows of some lists, (n,) int64, and their vectors, (n, dim) float16."""
-        starts, stops = self._start[lists], self._start[lists + 1]
-        rows = np.concatenate([np.arange(a, b) for a, b in zip(starts, stops, strict=True)])
-        return rows, np.concatenate([self._run(j, a, b) for j, a, b in zip(lists, starts, stops, strict=True)])
+    def first_code(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where in ``codes`` the vector of each row begins, (n,) int64."""
+        lists = np.searchsorted(self.start, rows, side="right") - 1
+        return self.first[lists] + (rows - self.start[lists]) * self.dim
 
     def of_rows(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors of some rows, (n, dim) float32, in the order asked for."""
-        out = np.empty((rows.size, self._dim), dtype=np.float32)
-        lists = np.searchsorted(self._start, rows, side="right") - 1
-        for i, (row, j) in enumerate(zip(rows, lists, strict=True)):
-            out[i] = self._run(j, row, row + 1)[0]
-        return out
-
-    def _run(self, j: int, start: int, stop: int) -> NDArray[np.float16]:
-        """Return the vectors of rows ``start .. stop - 1``, all in list j."""
-        first = start * self._dim + int(self._start[j]) * (_ID_BYTES // 2)
-        return self._codes[first : first + (stop - start) * self._dim].reshape(-1, self._dim)
+        at = self.first_code(rows)[:, None] + np.arange(self.dim)
+        return self.codes[at].view(np.float16).astype(np.float32)
