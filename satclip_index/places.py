@@ -62,7 +62,7 @@ class Place:
         if isinstance(value, Path):
             return _from_shape(value.name, value)
         if isinstance(value, int | np.integer) and not isinstance(value, bool):
-            return _from_cell(int(grid.check_cells(np.uint64(value) if value >= 0 else 0)[0]))
+            return _from_cell(int(grid.check_cells(int(value))[0]))
         if isinstance(value, tuple | list) and len(value) == 2:
             return _from_point(*value)
         if isinstance(value, str):
