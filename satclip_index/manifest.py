@@ -110,7 +110,7 @@ class Manifest:
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
             version = raw["format_version"]
-        except (ValueError, KeyError, TypeError, OSError) as error:
+        except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
             raise CorruptAtlasError(f"{path} cannot be read ({_brief(error)}). {remedy}") from None
         if version != FORMAT_VERSION:
             raise CorruptAtlasError(
