@@ -70,7 +70,9 @@ def haversine_km(lon, lat, to_lon, to_lat):
 def stored(atlas, res):
     """Return every column of a resolution, as DuckDB reads the Parquet files."""
     files = sorted(map(str, (atlas.path / f"res={res}" / "cells").glob("*.parquet")))
-    columns = duckdb.connect().execute("SELECT * FROM read_parquet($1)", [files]).fetchnumpy()
+    columns = (
+        duckdb.connect().execute("SELECT * FROM read_parquet($1, hive_partitioning = false)", [files]).fetchnumpy()
+    )
     columns = {name: np.asarray(values) for name, values in columns.items()}
     columns["embedding"] = np.stack([np.asarray(vector, np.float32) for vector in columns["embedding"]])
     return columns

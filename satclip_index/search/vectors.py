@@ -31,7 +31,10 @@ class Vectors:
     """
 
     def __init__(self, path: Path, codes_offset: int, start: NDArray[np.int64], dim: int) -> None:
-        self._codes = np.memmap(path, dtype=np.float16, mode="r", offset=codes_offset)
+        try:
+            self._codes = np.memmap(path, dtype=np.float16, mode="r", offset=codes_offset)
+        except (OSError, ValueError, OverflowError) as error:
+            raise CorruptAtlasError(f"{path} cannot be read: {error}. Build the atlas again.") from None
         self._start, self._dim = start, dim
         if self._codes.size * 2 != int(start[-1]) * (2 * dim + _ID_BYTES):
             raise CorruptAtlasError(f"{path} does not hold {int(start[-1])} vectors of {dim}. Build the atlas again.")
