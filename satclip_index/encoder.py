@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import math
+import os
 import pickle
 import re
 import zipfile
@@ -13,7 +14,7 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from .harmonics import CONVENTIONS, Convention, real_harmonics
 BUNDLED = ("bluemarble",)
 METADATA_KEY = "satclip_index.encoder"
 _CHECKPOINT_PREFIX = "model.location.nnet."
+_MOST = 1_000_000  # of anything that a file claims: far above sense, far below what overflows
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
@@ -56,10 +58,9 @@ class Hyperparameters:
                     f"{source}: {name} is {getattr(self, name)!r}; this package reads {' or '.join(known)}."
                 )
         for name in ("legendre_polys", "capacity", "num_hidden_layers", "embed_dim"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise EncoderError(
-                    f"{source}: {name} is {getattr(self, name)!r}; expected a whole number of at least 1."
-                )
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST:
+                raise EncoderError(f"{source}: {name} is {value!r}; expected a whole number from 1 to {_MOST:,}.")
         return self
 
 
@@ -179,8 +180,8 @@ class Encoder:
             with resources.as_file(resources.files("satclip_index") / "encoders" / f"{text}.safetensors") as path:
                 return cls._from_safetensors(path, name=text, origin={"bundled": text})
         path = Path(source)
-        if path.suffix in (".safetensors", ".ckpt") or path.exists():
-            if not path.is_file():
+        if path.suffix in (".safetensors", ".ckpt") or os.path.exists(path):  # noqa: PTH110 (Path's raises on long names)
+            if not os.path.isfile(path):  # noqa: PTH113
                 raise EncoderError(f"No encoder file at {text}.")
             return cls._from_file(path, name=path.stem, origin={"file": path.name})
         if hub := _HUB_ID.fullmatch(text):
@@ -232,15 +233,17 @@ class Encoder:
             raise EncoderError(
                 f"{path} has no state_dict and hyper_parameters; expected a SatCLIP Lightning checkpoint."
             )
-        hyper: dict[str, Any] = checkpoint["hyper_parameters"]
+        hyper, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
+        if not isinstance(hyper, Mapping) or not isinstance(state, Mapping):
+            raise EncoderError(f"{path}: its state_dict or hyper_parameters is not a dictionary.")
         wanted = Hyperparameters.__dataclass_fields__
         missing = [key for key in wanted if key not in hyper]
         if missing:
             raise EncoderError(f"{path}: its hyper_parameters lack {', '.join(missing)}, which nothing here assumes.")
         weights = {
             key.removeprefix(_CHECKPOINT_PREFIX): tensor
-            for key, tensor in checkpoint["state_dict"].items()
-            if key.startswith(_CHECKPOINT_PREFIX)
+            for key, tensor in state.items()
+            if isinstance(key, str) and isinstance(tensor, Tensor) and key.startswith(_CHECKPOINT_PREFIX)
         }
         hyperparameters = Hyperparameters(**{key: hyper[key] for key in wanted})
         return cls._assemble(path, weights, hyperparameters, name=name, origin=origin)
@@ -308,12 +311,16 @@ class Encoder:
         ------
         CoordinateError
             If a coordinate is missing, not finite or out of range.
+        EncoderError
+            If there is no such device, or another option cannot be.
         """
         lon, lat = check_coordinates(lon, lat)
         if batch_size < 1:
             raise EncoderError(f"batch_size is {batch_size}; expected at least 1.")
-        where = torch.device(best_device() if device == "auto" else device)
-        dtype = {"float32": torch.float32, "float64": torch.float64}[precision]
+        if precision not in ("float32", "float64"):
+            raise EncoderError(f"precision is {precision!r}; expected float32 or float64.")
+        dtype = torch.float32 if precision == "float32" else torch.float64
+        where = _device(device)
         network = copy.deepcopy(self.network).to(where, dtype)
         out = np.empty((lon.size, self.dim), dtype=np.float32)
 
@@ -386,6 +393,19 @@ def unit_half(raw: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np
 def best_device() -> str:
     """Return ``cuda`` if there is a CUDA device, else ``cpu``."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _device(name: str) -> torch.device:
+    """Return a device of this machine, or raise EncoderError."""
+    try:
+        device = torch.device(best_device() if name == "auto" else name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:
+        raise EncoderError(
+            f"Device {name!r} cannot be used here ({' '.join(str(error).split())[:120]}). "
+            "Expected cpu, cuda, cuda:N or auto."
+        ) from None
+    return device
 
 
 def _download(repository: str, revision: str | None) -> tuple[Path, str]:

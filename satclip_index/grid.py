@@ -34,7 +34,10 @@ def check_res(res: int, *, highest: int = MAX_RES) -> int:
 
 def check_cells(cells: ArrayLike) -> Cells:
     """Return ``cells`` as a uint64 vector, or raise InvalidCellError naming the first that is not an H3 cell."""
-    values = np.atleast_1d(np.asarray(cells, dtype=np.uint64))
+    try:
+        values = np.atleast_1d(np.asarray(cells, dtype=np.uint64))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidCellError(f"Cells must be unsigned 64-bit integers: {error}.") from None
     bad = np.flatnonzero(~np.asarray(h3ronpy.cells_valid(values, booleanarray=True)).astype(bool))
     if bad.size:
         raise InvalidCellError(

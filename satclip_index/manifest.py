@@ -110,7 +110,7 @@ class Manifest:
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
             version = raw["format_version"]
-        except (ValueError, KeyError, TypeError, OSError) as error:
+        except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
             raise CorruptAtlasError(f"{path} cannot be read ({_brief(error)}). {remedy}") from None
         if version != FORMAT_VERSION:
             raise CorruptAtlasError(
@@ -127,14 +127,29 @@ class Manifest:
             }
             files = tuple(FileEntry(**entry) for entry in raw["files"])
             manifest = cls(**raw | {"resolutions": dict(sorted(resolutions.items())), "files": files})
-            if not resolutions or manifest.dim < 1 or not isinstance(manifest.encoder["name"], str):
-                raise ValueError("it names no resolution, dimension or encoder")
+            manifest._check_sense()
             manifest._check_files(root, remedy)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, CorruptAtlasError):
                 raise
             raise CorruptAtlasError(f"{path} is not a manifest of an atlas ({_brief(error)}). {remedy}") from None
         return manifest
+
+    def _check_sense(self) -> None:
+        """Raise ValueError, KeyError or TypeError if a value cannot be what its name says."""
+        if not self.resolutions or not isinstance(self.encoder["name"], str):
+            raise ValueError("it names no resolution or encoder")
+        for name in ("sha256", "origin", "hyperparameters"):
+            self.encoder[name]
+        listed = {entry.path for entry in self.files}
+        for res, entry in self.resolutions.items():
+            numbers = (res, self.dim, entry.count, entry.land_count, entry.list_res, entry.codes_offset)
+            if not all(type(number) is int and number >= 0 for number in numbers) or self.dim < 1:
+                raise ValueError(f"a number of resolution {res} is not a whole one of at least 0")
+            if not 0 < len(entry.similarity_levels) == len(entry.similarity_quantiles):
+                raise ValueError(f"the quantiles of resolution {res} do not match their levels")
+            if not self.cell_files(res) or not {f"res={res}/index.faiss", f"res={res}/tree.safetensors"} <= listed:
+                raise ValueError(f"it lists no files of resolution {res}")
 
     def _check_files(self, root: Path, remedy: str) -> None:
         for entry in self.files:

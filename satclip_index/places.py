@@ -1,5 +1,6 @@
 """Whatever a person calls a place (a city, a cell, lon,lat, a GeoJSON file), made one thing."""
 
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,7 +64,7 @@ class Place:
         if isinstance(value, Path):
             return _from_shape(value.name, value)
         if isinstance(value, int | np.integer) and not isinstance(value, bool):
-            return _from_cell(int(grid.check_cells(np.uint64(value) if value >= 0 else 0)[0]))
+            return _from_cell(int(grid.check_cells(int(value))[0]))
         if isinstance(value, tuple | list) and len(value) == 2:
             return _from_point(*value)
         if isinstance(value, str):
@@ -123,8 +124,9 @@ def _from_text(text: str) -> Place:
     if cell := _CELL.fullmatch(text):
         return _from_cell(grid.text_to_cell(cell[1]))
     path = Path(text)
-    if path.suffix.lower() in _FILE_SUFFIXES or ("/" in text and path.is_file()):
-        if not path.is_file():
+    is_file = os.path.isfile(path)  # noqa: PTH113 (Path's raises on long names)
+    if path.suffix.lower() in _FILE_SUFFIXES or ("/" in text and is_file):
+        if not is_file:
             raise PlaceError(f"No GeoJSON file at {text}.")
         return _from_shape(path.name, path)
     if not text.strip():

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .errors import PlaceError
 
@@ -37,9 +38,9 @@ def read_shape(source: Path | dict[str, Any]) -> "BaseGeometry":
 
     name = str(source) if isinstance(source, Path) else "The GeoJSON"
     try:
-        document = json.loads(source.read_text(encoding="utf-8")) if isinstance(source, Path) else source
+        document = json.loads(source.read_text(encoding="utf-8-sig")) if isinstance(source, Path) else source
         geometries = [shapely.geometry.shape(part) for part in _geometries(document)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ShapelyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ShapelyError) as error:
         raise PlaceError(f"{name} is not readable GeoJSON ({' '.join(str(error).split())[:120]}).") from None
     parts = [part for geometry in geometries for part in getattr(geometry, "geoms", [geometry]) if not part.is_empty]
     kinds = {part.geom_type for part in parts}
@@ -84,17 +85,16 @@ def _on_the_plane(polygon: Any) -> "BaseGeometry":
 
 
 def _unwound(ring: Any) -> "BaseGeometry":
-    """Return the area of a ring whose longitudes are made to step by less than half a turn.
+    """Return the area of a ring whose longitudes are made to step by at most half a turn.
 
     A ring that ends a whole turn from where it began goes round a pole: the one on whose side of the equator it lies.
     """
     import shapely
 
     points = shapely.get_coordinates(ring)
-    # A step of exactly a full turn along the antimeridian of a box such as [-180, 180] is meant as drawn.
     steps = np.diff(points[:, 0])
-    if (points[:, 0].max() - points[:, 0].min()) < 360:
-        steps = (steps + 180) % 360 - 180
+    if not _is_meant_as_drawn(steps, points[:, 0]):
+        steps = np.where(np.abs(steps) > 180, (steps + 180) % 360 - 180, steps)
     lon = points[0, 0] + np.concatenate([[0.0], np.cumsum(steps)])
     lat = points[:, 1]
     if abs(lon[-1] - lon[0]) > 180:
@@ -102,3 +102,15 @@ def _unwound(ring: Any) -> "BaseGeometry":
         lon = np.concatenate([lon, [lon[-1], lon[0]]])
         lat = np.concatenate([lat, [pole, pole]])
     return shapely.make_valid(shapely.Polygon(np.column_stack([lon, lat])))
+
+
+def _is_meant_as_drawn(steps: NDArray[np.float64], lon: NDArray[np.float64]) -> bool:
+    """Return whether a ring spans a whole turn of longitudes on purpose, as the box [-180, 180] does.
+
+    A ring round a pole does not: where it has a vertex at both -180 and 180, one step leads from one to the other, and
+    the ring does not run along the antimeridian before and after it.
+    """
+    if lon.max() - lon.min() < 360:
+        return False
+    turns = np.flatnonzero(np.abs(steps) >= 360)
+    return turns.size != 1 or (steps[turns[0] - 1] == 0 and steps[(turns[0] + 1) % steps.size] == 0)

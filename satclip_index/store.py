@@ -91,10 +91,9 @@ def read_columns(paths: Sequence[Path], columns: Sequence[str]) -> dict[str, NDA
     parts: list[pa.Table] = []
     for path in paths:
         try:
-            parts.append(
-                pq.ParquetFile(path).read(list(columns))
-            )  # read_table would import pyarrow.dataset, and pandas
-        except (pa.ArrowException, OSError) as error:
+            # read_table would import pyarrow.dataset, and pandas; read alone passes over a missing column.
+            parts.append(pq.ParquetFile(path).read(list(columns)).select(list(columns)))
+        except (pa.ArrowException, OSError, KeyError) as error:
             raise CorruptAtlasError(
                 f"{path} cannot be read: {' '.join(str(error).split())[:120]}. Build the atlas again."
             ) from None

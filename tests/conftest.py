@@ -1,0 +1,109 @@
+"""Tiny, seeded things that every test may use: encoders, atlases, and the command line as a process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+import satclip_index as si
+
+from .oracles import make_encoder
+
+settings.register_profile("default", deadline=None, max_examples=50, database=None, derandomize=True)
+settings.load_profile("default")
+
+torch.set_num_threads(1)  # the machine's cores are pytest-xdist's
+
+ROOT = Path(__file__).parents[1]
+CLI = [sys.executable, "-c", "from satclip_cli.main import main; main()"]
+
+
+def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if "gpu" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+        if "slow" in item.keywords and "slow" not in config.option.markexpr:
+            item.add_marker(pytest.mark.skip(reason="slow; run with -m slow"))
+
+
+@pytest.fixture(scope="session")
+def encoder():
+    return make_encoder()
+
+
+@pytest.fixture(scope="session")
+def encoder_file(encoder, tmp_path_factory):
+    path = tmp_path_factory.mktemp("encoder") / "tiny.safetensors"
+    encoder.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def atlas(encoder_file, tmp_path_factory):
+    """Hold res 1 and 2, land and sea."""
+    return si.build_atlas(tmp_path_factory.mktemp("whole") / "atlas", encoder=encoder_file, res=[1, 2], device="cpu")
+
+
+@pytest.fixture(scope="session")
+def land_atlas(encoder_file, tmp_path_factory):
+    """Hold res 1 and 2, land only."""
+    path = tmp_path_factory.mktemp("land") / "atlas"
+    return si.build_atlas(path, encoder=encoder_file, res=[1, 2], device="cpu", land_only=True)
+
+
+@pytest.fixture
+def copy_of(tmp_path):
+    """Copy an atlas, to be damaged."""
+    import shutil
+
+    def copy(atlas):
+        return Path(shutil.copytree(atlas.path, tmp_path / "copy"))
+
+    return copy
+
+
+@pytest.fixture
+def run_python():
+    """Run a Python program in a fresh process, with this checkout on its path."""
+
+    def run(program, *arguments, env=None, **options):
+        return subprocess.run(
+            [sys.executable, "-c", program, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=child_environment(env),
+            **options,
+        )
+
+    return run
+
+
+@pytest.fixture
+def cli(tmp_path):
+    """Run ``satclip-index`` in a process, in an empty folder; stdout is bytes if ``text=False``."""
+
+    def run(*arguments, atlas=None, env=None, cwd=None, text=True, **options):
+        extra = dict(env or {}) | ({"SATCLIP_ATLAS": str(getattr(atlas, "path", atlas))} if atlas is not None else {})
+        return subprocess.run(
+            [*CLI, *map(str, arguments)],
+            capture_output=True,
+            text=text,
+            timeout=120,
+            cwd=cwd or tmp_path,
+            env=child_environment(extra),
+            **options,
+        )
+
+    return run
+
+
+def child_environment(extra=None):
+    path = os.pathsep.join([*(str(ROOT / part) for part in ("", "cli", "train")), os.environ.get("PYTHONPATH", "")])
+    dropped = ("SATCLIP_ATLAS", "FORCE_COLOR", "TTY_COMPATIBLE", "COVERAGE_PROCESS_START")
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    return kept | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", "OMP_NUM_THREADS": "1"} | (extra or {})

