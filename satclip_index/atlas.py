@@ -15,7 +15,8 @@ from .errors import QueryError
 from .manifest import ENCODER_NAME, Manifest
 from .neighbors import Neighbors
 from .places import Place
-from .search.geography import pick_apart
+from .search.engine import Filter
+from .search.geography import MANY_POINTS, away_from, disks
 from .search.index import Index
 
 if TYPE_CHECKING:
@@ -147,17 +148,18 @@ class Atlas:
         query = self._query(
             [self._of_place(item, res) for item in wanted], [self._of_place(item, res) for item in unwanted]
         )
-        examples = grid.PointSet(*map(np.concatenate, zip(*(item.locations(res) for item in wanted), strict=True)))
-
-        def keep(rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-            kept = np.ones(rows.size, dtype=bool) if ocean else index.land[rows]
-            if exclude_within_km > 0:
-                kept[kept] = examples.distance_km(index.lon[rows[kept]], index.lat[rows[kept]]) >= exclude_within_km
-            return kept
-
-        ranked = index.tree.ranked(query, keep)
-        rows, similarity = pick_apart(ranked, index.lon, index.lat, k=int(k), apart_km=apart_km)
-        lon, lat = index.lon[rows], index.lat[rows]
+        example_lon, example_lat = map(np.concatenate, zip(*(item.locations(res) for item in wanted), strict=True))
+        examples = grid.PointSet(example_lon, example_lat)
+        many = exclude_within_km > 0 and example_lon.size > MANY_POINTS
+        where = Filter(
+            land_only=not ocean,
+            away=disks(example_lon, example_lat, 0.0 if many else exclude_within_km),
+            ranges=away_from(index, examples, exclude_within_km) if many else None,
+            apart_rad=apart_km / grid.EARTH_RADIUS_KM,
+        )
+        found = index.engine.top(query, int(k), where)
+        rows, similarity = found.rows, found.similarity
+        lon, lat = grid.cell_centers(index.cells[rows])
         names, countries = nearest_cities(lon, lat)
         return Neighbors(
             rank=np.arange(1, rows.size + 1),

@@ -18,7 +18,7 @@ from .errors import AtlasExistsError, OutputError, ResolutionError, SatclipIndex
 from .land import is_land
 from .manifest import ENCODER_NAME, MANIFEST_NAME, FileEntry, Manifest, ResolutionEntry, library_versions
 from .search.bulk import IndexWriter
-from .search.tree import Level, join_levels, list_res_of, make_level, write_levels
+from .search.tree import TreeBuilder
 from .search.vectors import Vectors
 from .store import PARQUET_BYTES_PER_ROW, write_shard
 
@@ -29,6 +29,7 @@ Progress = Callable[[int, int], None]
 
 MAX_BUILD_RES = 9  # 4.8 billion cells; finer than any location encoder resolves
 _LAND_SHARE = 0.36  # of all cells, the mask's lakes and ice included; only for the estimate
+_LISTS_ABOVE = 2  # inverted lists are ancestors so far up, of at most 49 rows
 _LEVELS = np.concatenate(
     [[0, 0.0001, 0.0005, 0.001, 0.005], np.arange(1, 100) / 100, [0.995, 0.999, 0.9995, 0.9999, 1]]
 )
@@ -130,7 +131,7 @@ def _build_res(
 
     folder = root / f"res={res}"
     (folder / "cells").mkdir(parents=True)
-    list_res = list_res_of(res)
+    list_res = max(0, res - _LISTS_ABOVE)
     described = {
         "model": encoder.name,
         "model_sha256": encoder.sha256,
@@ -141,8 +142,7 @@ def _build_res(
     }
     shards = _plan(res, land_only)
     index = IndexWriter(encoder.dim, sum(np.unique(grid.ancestors(cells, list_res)).size for _, _, cells, *_ in shards))
-    levels: list[list[Level]] = [[] for _ in range(list_res + 1)]
-    slack, land_rows, done = 0.0, [np.empty(0, np.int64)], 0
+    tree, done = TreeBuilder(res), 0
     for number, whole, cells, lon, lat, land in shards:
         embedding, norm = unit_half(encoder.encode(lon, lat, device=device))
         write_shard(
@@ -155,25 +155,22 @@ def _build_res(
             embedding=embedding,
             described=described,
         )
-        made = [make_level(cells, embedding, r) for r in range(list_res + 1)]
-        for level, part in zip(levels, made, strict=True):
-            level.append(part)
-        index.add(embedding, made[-1].centroid, np.diff(made[-1].start))
-        slack = max(slack, float(np.abs(np.linalg.norm(embedding.astype(np.float64), axis=1) - 1).max()))
-        land_rows.append(np.flatnonzero(land) + sum(part.start[-1] for part in levels[-1][:-1]))
+        tree.add(cells, embedding, lon, lat, land)
+        index.add(embedding, *tree.last_lists(list_res))
         done += whole
         progress(done)
-    joined = [join_levels(parts) for parts in levels]
-    write_levels(folder / "tree.safetensors", joined, slack)
+    finished = tree.finish()
+    finished.write(folder / "tree.safetensors")
     offset = index.write(folder / "index.faiss")
-    vectors = Vectors(folder / "index.faiss", offset, joined[-1].start, encoder.dim)
+    vectors = Vectors(folder / "index.faiss", offset, finished.starts(list_res), encoder.dim)
+    land_rows = np.flatnonzero(finished.rows.land)
     return ResolutionEntry(
         count=len(vectors),
-        land_count=sum(rows.size for rows in land_rows),
+        land_count=land_rows.size,
         list_res=list_res,
         codes_offset=offset,
         similarity_levels=tuple(_LEVELS.tolist()),
-        similarity_quantiles=_quantiles(vectors, np.concatenate(land_rows)),
+        similarity_quantiles=_quantiles(vectors, land_rows),
     )
 
 

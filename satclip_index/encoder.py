@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from .coordinates import check_coordinates
@@ -278,7 +278,8 @@ class Encoder:
         """Write the encoder as a ``.safetensors`` file that :meth:`load` reads, in the precision it has."""
         described = {"format": 1, "name": self.name, "hyperparameters": asdict(self.hyperparameters)}
         tensors = {key: tensor.contiguous() for key, tensor in self.network.state_dict().items()}
-        save_file(tensors, path, metadata={METADATA_KEY: json.dumps(described, sort_keys=True)})
+        metadata = {METADATA_KEY: json.dumps(described, sort_keys=True)}
+        Path(path).write_bytes(save(tensors, metadata=metadata))  # save_file would make it its owner's alone
 
     def encode(
         self,

@@ -1,52 +1,30 @@
-"""Geography of an answer: how far apart its rows must be."""
-
-from collections.abc import Iterable
+"""Geography turned into what the engine understands: disks on the sphere, and ranges of rows."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import grid
+from .engine import Ranges
+from .index import Index
+
+MANY_POINTS = 32
+"""Up to so many points are disks, tested one by one; an area of more is turned into ranges of rows."""
 
 
-def pick_apart(
-    ranked: Iterable[tuple[NDArray[np.int64], NDArray[np.float32]]],
-    lon: NDArray[np.float64],
-    lat: NDArray[np.float64],
-    *,
-    k: int,
-    apart_km: float,
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the first ``k`` rows, in order, that are each at least ``apart_km`` from all rows picked before.
+def disks(lon: NDArray[np.float64], lat: NDArray[np.float64], radius_km: float) -> NDArray[np.float64]:
+    """Return a disk round each point, (n, 4) float64: a unit vector, and the radius in radians; none if it is 0."""
+    if radius_km <= 0:
+        return np.empty((0, 4))
+    radius_rad = np.full((lon.size, 1), radius_km / grid.EARTH_RADIUS_KM)
+    return np.hstack([grid.unit_vectors(lon, lat), radius_rad])
 
-    Parameters
-    ----------
-    ranked : iterable of (rows, similarity)
-        Batches, most similar first; read only as far as needed.
-    lon, lat : (n_rows,) float64
-        Where every row is, degrees.
-    k : int
-        How many to pick.
-    apart_km : float
-        Great-circle kilometres; 0 picks the first k.
 
-    Returns
-    -------
-    rows : (m,) int64
-    similarity : (m,) float32
-        m is less than k only where the candidates run out.
-    """
-    rows, similarity = np.empty(0, np.int64), np.empty(0, np.float32)
-    for batch, alike in ranked:
-        if rows.size and apart_km > 0:
-            free = grid.distance_km(lon[batch], lat[batch], lon[rows], lat[rows]) >= apart_km
-            batch, alike = batch[free], alike[free]
-        while batch.size and rows.size < k:
-            taken = k - rows.size if apart_km <= 0 else 1
-            rows, similarity = np.append(rows, batch[:taken]), np.append(similarity, alike[:taken])
-            batch, alike = batch[taken:], alike[taken:]
-            if apart_km > 0:
-                free = grid.distance_km(lon[batch], lat[batch], lon[rows[-1:]], lat[rows[-1:]]) >= apart_km
-                batch, alike = batch[free], alike[free]
-        if rows.size == k:
-            break
-    return rows, similarity
+def away_from(index: Index, points: grid.PointSet, radius_km: float) -> Ranges:
+    """Return the rows, as ranges, at least so far from every one of many points."""
+    return ranges_of(points.distance_km(*grid.cell_centers(index.cells)) >= radius_km)
+
+
+def ranges_of(mask: NDArray[np.bool_]) -> Ranges:
+    """Return the runs of true in a mask over rows, (m, 2) int64: sorted and disjoint."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return edges.reshape(-1, 2)

@@ -1,7 +1,7 @@
 """The inner loops of the search, compiled by numba when first used and cached on disk.
 
-Everything here is plain arrays. Similarity is summed in float64 over the stored half-precision values, where the products
-are exact, and rounded to float32 once: the tree and the scan give the same number.
+Everything here is plain arrays. Similarity is summed in float64 over the stored half-precision values, where the
+products are exact, and rounded to float32 once: the tree and the scan give the same number.
 """
 
 import math
@@ -28,7 +28,7 @@ def _before(key_a: float, kind_a: int, id_a: int, key_b: float, kind_b: int, id_
 
 
 @njit(cache=True)
-def _push(keys, kinds, ids, size, key, kind, number):  # type: ignore[no-untyped-def]
+def _push(keys, kinds, ids, size, key, kind, number):
     at = size
     while at > 0:
         above = (at - 1) >> 1
@@ -41,7 +41,7 @@ def _push(keys, kinds, ids, size, key, kind, number):  # type: ignore[no-untyped
 
 
 @njit(cache=True)
-def _pop(keys, kinds, ids, size):  # type: ignore[no-untyped-def]
+def _pop(keys, kinds, ids, size):
     size -= 1
     key, kind, number = keys[size], kinds[size], ids[size]
     at = 0
@@ -62,7 +62,7 @@ def _pop(keys, kinds, ids, size):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _grown(keys, kinds, ids, size):  # type: ignore[no-untyped-def]
+def _grown(keys, kinds, ids, size):
     more_keys, more_kinds = np.empty(2 * keys.size, keys.dtype), np.empty(2 * keys.size, kinds.dtype)
     more_ids = np.empty(2 * keys.size, ids.dtype)
     more_keys[:size], more_kinds[:size], more_ids[:size] = keys[:size], kinds[:size], ids[:size]
@@ -70,7 +70,7 @@ def _grown(keys, kinds, ids, size):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
-def _dot(codes, first, query, half):  # type: ignore[no-untyped-def]
+def _dot(codes, first, query, half):
     total = 0.0
     for i in range(query.size):
         total += half[codes[first + i]] * query[i]
@@ -78,14 +78,14 @@ def _dot(codes, first, query, half):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, inline="always")
-def _angle(points, i, disks, d):  # type: ignore[no-untyped-def]
+def _angle(points, i, disks, d):
     """Angle between a point and the centre of a disk, from the chord, which keeps its digits when it is small."""
     x, y, z = points[i, 0] - disks[d, 0], points[i, 1] - disks[d, 1], points[i, 2] - disks[d, 2]
     return 2.0 * math.asin(min(1.0, 0.5 * math.sqrt(x * x + y * y + z * z)))
 
 
 @njit(cache=True)
-def _covered(points, i, reach, disks, n_disks):  # type: ignore[no-untyped-def]
+def _covered(points, i, reach, disks, n_disks):
     """Whether everything within ``reach`` of a point lies inside one disk."""
     for d in range(n_disks):
         if _angle(points, i, disks, d) + reach < disks[d, 3]:
@@ -94,7 +94,7 @@ def _covered(points, i, reach, disks, n_disks):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _meets(ranges, start, stop):  # type: ignore[no-untyped-def]
+def _meets(ranges, start, stop):
     """Whether rows ``start .. stop - 1`` meet sorted, disjoint ranges of rows."""
     low, high = 0, ranges.shape[0]
     while low < high:
@@ -107,9 +107,22 @@ def _meets(ranges, start, stop):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def advance(  # type: ignore[no-untyped-def]
-    queue, size, wanted, compare_at_most, query, length, codes, half, nodes, rows, land_only, ranges, disks, n_disks,
-    apart_rad
+def advance(
+    queue,
+    size,
+    wanted,
+    compare_at_most,
+    query,
+    length,
+    codes,
+    half,
+    nodes,
+    rows,
+    land_only,
+    ranges,
+    disks,
+    n_disks,
+    apart_rad,
 ):
     """Pop the queue until ``wanted`` rows have come out of it, best first, or it is empty, or too many were compared.
 
@@ -117,7 +130,9 @@ def advance(  # type: ignore[no-untyped-def]
     similarity, how many disks there are now, and how many rows were compared and nodes opened.
     """
     keys, kinds, ids = queue
-    node_rows, node_children, node_codes, centroids, scales, radii, node_points, reaches, node_land, n_roots, slack = nodes
+    node_rows, node_children, node_codes, centroids, scales, radii, node_points, reaches, node_land, n_roots, slack = (
+        nodes
+    )
     row_points, row_land = rows
     dim = query.size
     found, similarity = np.empty(wanted, np.int64), np.empty(wanted, np.float32)
@@ -178,7 +193,7 @@ def advance(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, parallel=True)
-def scan(codes, list_start, list_first, dim, query, half):  # type: ignore[no-untyped-def]
+def scan(codes, list_start, list_first, dim, query, half):
     """Compare a query with every row, (n,) float32."""
     out = np.empty(list_start[-1], np.float32)
     for number in prange(list_start.size - 1):
@@ -189,7 +204,7 @@ def scan(codes, list_start, list_first, dim, query, half):  # type: ignore[no-un
 
 
 @njit(cache=True)
-def pick(order, similarity_of, wanted, land_only, row_land, row_points, ranges, disks, n_disks, apart_rad):  # type: ignore[no-untyped-def]
+def pick(order, similarity_of, wanted, land_only, row_land, row_points, ranges, disks, n_disks, apart_rad):
     """Return the first ``wanted`` rows of an order that the filters let through."""
     found, similarity = np.empty(wanted, np.int64), np.empty(wanted, np.float32)
     got = 0

@@ -22,8 +22,8 @@ def map_tensors(path: Path) -> dict[str, NDArray[Any]]:
 
     Notes
     -----
-    The format (github.com/huggingface/safetensors): 8 bytes of header length, a JSON header of dtype, shape and offsets, then
-    the data. The safetensors library itself copies every tensor that it opens.
+    The format (github.com/huggingface/safetensors): 8 bytes of header length, a JSON header of dtype, shape and
+    offsets, then the data. The safetensors library itself copies every tensor that it opens.
     """
     try:
         data = np.memmap(path, dtype=np.uint8, mode="r")
@@ -36,5 +36,7 @@ def map_tensors(path: Path) -> dict[str, NDArray[Any]]:
             flat = np.asarray(data[start + first : start + last])
             tensors[name] = flat.view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise CorruptAtlasError(f"{path} cannot be read: {' '.join(str(error).split())[:100]}. Build the atlas again.") from None
+        raise CorruptAtlasError(
+            f"{path} cannot be read: {' '.join(str(error).split())[:100]}. Build the atlas again."
+        ) from None
     return tensors

@@ -1,12 +1,13 @@
 """The H3 hierarchy as a metric tree: a ball around every ancestor's vectors, and a cap around its place on Earth."""
 
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from .. import grid
 from ..errors import CorruptAtlasError
@@ -54,7 +55,7 @@ class Nodes:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What the search must know of every row: its cell, (n,) uint64; unit vector of its centre, (n, 3) float64; land."""
+    """What the search knows of every row: cell, (n,) uint64; unit vector of its centre, (n, 3) float64; land."""
 
     cell: grid.Cells
     point: NDArray[np.float64]
@@ -85,7 +86,7 @@ class Tree:
         for group, part in (("rows", self.rows), ("nodes", self.nodes)):
             tensors |= {f"{group}.{item.name}": np.ascontiguousarray(getattr(part, item.name)) for item in fields(part)}
         partial = path.with_name(f"{path.name}.partial")
-        save_file(tensors, partial)
+        partial.write_bytes(save(tensors))  # save_file would make it readable by its owner only
         partial.replace(path)
 
     @classmethod
@@ -136,16 +137,17 @@ class TreeBuilder:
         lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
         self._slack = max(self._slack, float(np.abs(lengths - 1).max()))
 
-    def list_sizes(self, res: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return the unit centroids, (m, dim), and the number of rows of the last shard's ancestors of a resolution."""
+    def last_lists(self, res: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return unit centroid, (m, dim), and number of rows of each ancestor, of a resolution, of the last shard."""
         nodes = self._levels[res][-1]
-        return nodes.centroid.astype(np.float32) * nodes.scale[:, None].astype(np.float32), np.diff(nodes.rows, axis=1)[:, 0]
+        centroids = (nodes.centroid * nodes.scale[:, None]).astype(np.float32)
+        return centroids, np.diff(nodes.rows, axis=1)[:, 0]
 
     def finish(self) -> Tree:
         """Return the tree over all shards."""
         joined = [_joined(Nodes, parts) for parts in self._levels]
         levels = np.concatenate([[0], np.cumsum([len(nodes) for nodes in joined])]).astype(np.int64)
-        for level, (nodes, below) in enumerate(zip(joined, joined[1:], strict=False)):
+        for level, (nodes, below) in enumerate(pairwise(joined)):
             nodes.children[:] = levels[level + 1] + np.searchsorted(below.rows[:, 0], nodes.rows)
         return Tree(_joined(Rows, self._rows), _joined(Nodes, joined), levels, self._slack)
 

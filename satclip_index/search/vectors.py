@@ -56,4 +56,5 @@ class Vectors:
     def of_rows(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors of some rows, (n, dim) float32, in the order asked for."""
         at = self.first_code(rows)[:, None] + np.arange(self.dim)
-        return self.codes[at].view(np.float16).astype(np.float32)
+        halves: NDArray[np.float16] = self.codes[at].view(np.float16)
+        return halves.astype(np.float32)
