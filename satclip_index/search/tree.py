@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ..errors import CorruptAtlasError
+from ..errors import CorruptAtlasError, OutputError
 from ..grid import Cells, ancestors
 from .vectors import Vectors
 
@@ -83,7 +83,10 @@ def write_levels(path: Path, levels: list[Level], norm_slack: float) -> None:
     for res, level in enumerate(levels):
         tensors |= {f"{res}.start": level.start, f"{res}.centroid": level.centroid, f"{res}.radius": level.radius}
     partial = path.with_name(f"{path.name}.partial")
-    save_file(tensors, partial)
+    try:
+        save_file(tensors, partial)
+    except SafetensorError as error:
+        raise OutputError(f"{path} could not be written: {error}.") from None
     partial.replace(path)
 
 
