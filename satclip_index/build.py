@@ -203,7 +203,13 @@ def _quantiles(vectors: Vectors, land_rows: NDArray[np.int64]) -> tuple[float, .
 
 
 def _check_target(path: Path, force: bool) -> None:
-    if not path.exists():
+    try:
+        there = path.exists()
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{str(path)[:80]!r} cannot be a folder: {getattr(error, 'strerror', error)}.") from None
+    if path.name in ("", ".."):  # it could not be renamed into place
+        raise OutputError(f"{str(path)!r} does not name the folder to make. Name one, such as {path / 'atlas'}.")
+    if not there:
         return
     if (path / MANIFEST_NAME).is_file():
         if not force:
@@ -221,14 +227,14 @@ def _partial_folder(path: Path, need: int) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(path.parent).free
-        lock = os.open(path.with_name(f"{path.name}.lock"), os.O_CREAT | os.O_RDWR)
-    except OSError as error:
-        raise OutputError(f"Cannot write beside {path}: {error.strerror}. Name another folder with --atlas.") from None
+        if free >= need:
+            lock = os.open(path.with_name(f"{path.name}.lock"), os.O_CREAT | os.O_RDWR)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"Cannot write beside {path}: {reason}. Name another folder with --atlas.") from None
+    if free < need:
+        raise OutputError(f"The atlas needs about {need / 1e9:.1f} GB; {free / 1e9:.1f} GB are free at {path.parent}.")
     try:
-        if free < need:
-            raise OutputError(
-                f"The atlas needs about {need / 1e9:.1f} GB; {free / 1e9:.1f} GB are free at {path.parent}."
-            )
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(lock).st_nlink == 0:

@@ -24,7 +24,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from .coordinates import check_coordinates
-from .errors import EncoderError
+from .errors import EncoderError, OutputError
 from .harmonics import CONVENTIONS, Convention, real_harmonics
 
 BUNDLED = ("bluemarble",)
@@ -275,11 +275,20 @@ class Encoder:
         return cls(network, p, name=name, origin=origin)
 
     def save(self, path: str | Path) -> None:
-        """Write the encoder as a ``.safetensors`` file that :meth:`load` reads, in the precision it has."""
+        """Write the encoder as a ``.safetensors`` file that :meth:`load` reads, in the precision it has.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written there.
+        """
         described = {"format": 1, "name": self.name, "hyperparameters": asdict(self.hyperparameters)}
         tensors = {key: tensor.contiguous() for key, tensor in self.network.state_dict().items()}
         metadata = {METADATA_KEY: json.dumps(described, sort_keys=True)}
-        Path(path).write_bytes(save(tensors, metadata=metadata))  # save_file would make it its owner's alone
+        try:
+            Path(path).write_bytes(save(tensors, metadata=metadata))  # save_file would make it its owner's alone
+        except OSError as error:
+            raise OutputError(f"{path} could not be written: {error.strerror}.") from None
 
     def encode(
         self,

@@ -23,16 +23,19 @@ RANKS = {
     "satclip_index.encoder": 3,
     "satclip_index.places": 4,
     "satclip_index.search": 5,
+    "satclip_index.search.kernel": 5,
+    "satclip_index.search.tensors": 5,
     "satclip_index.search.vectors": 5,
-    "satclip_index.search.tree": 6,
-    "satclip_index.search.geography": 6,
     "satclip_index.search.bulk": 6,
-    "satclip_index.search.index": 7,
-    "satclip_index.neighbors": 8,
-    "satclip_index.atlas": 9,
-    "satclip_index.build": 10,
-    "satclip_index.sql": 10,
-    "satclip_index": 11,  # the façade: everything, lazily
+    "satclip_index.search.tree": 6,
+    "satclip_index.search.engine": 7,
+    "satclip_index.search.index": 8,
+    "satclip_index.search.geography": 9,
+    "satclip_index.neighbors": 10,
+    "satclip_index.atlas": 11,
+    "satclip_index.build": 12,
+    "satclip_index.sql": 12,
+    "satclip_index": 13,  # the façade: everything, lazily
 }
 TRAIN_RANK, CLI_RANK = 20, 30
 
@@ -47,13 +50,25 @@ OWNERS = {
     "torch": {"satclip_index.encoder", "satclip_index.harmonics"},
     "huggingface_hub": {"satclip_index.encoder"},
     "shapely": {"satclip_index.shapes"},
+    "numba": {"satclip_index.search.kernel"},
 }
 # Inside a function, or for the type checker only.
 LOCAL_USERS = {
     "pyarrow": {"satclip_index.neighbors", "satclip_index.sql", "satclip_cli.render"},
     "shapely": {"satclip_index.places"},
 }
-HEAVY = ["torch", "faiss", "pyarrow", "duckdb", "shapely", "pandas", "huggingface_hub", "global_land_mask"]
+HEAVY = [
+    "torch",
+    "numba",
+    "scipy",
+    "faiss",
+    "pyarrow",
+    "duckdb",
+    "shapely",
+    "pandas",
+    "huggingface_hub",
+    "global_land_mask",
+]
 
 
 def modules():

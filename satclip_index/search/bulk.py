@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MissingExtraError
+from ..errors import MissingExtraError, OutputError
 
 
 class IndexWriter:
@@ -55,7 +55,11 @@ class IndexWriter:
     def write(self, path: Path) -> int:
         """Write the file and return the byte at which the first list's codes start."""
         partial = path.with_name(f"{path.name}.partial")
-        self._faiss.write_index(self._index, str(partial))
+        try:
+            self._faiss.write_index(self._index, str(partial))
+        except RuntimeError as error:
+            reason = str(error).rpartition(": ")[2]
+            raise OutputError(f"{path} could not be written: {' '.join(reason.split())[:120]}.") from None
         partial.replace(path)
         return path.stat().st_size - self._rows * (2 * self._dim + 8)
 

@@ -41,7 +41,8 @@ class Index:
         """Return a resolution of the atlas at ``root``, or raise ResolutionError or CorruptAtlasError."""
         entry, folder = manifest.entry(res), root / f"res={res}"
         tree = Tree.open(folder / "tree.safetensors")
-        if tree.rows.cell.size != entry.count or tree.nodes.centroid.shape[1] != manifest.dim:
+        whole = tree.rows.cell.size == entry.count and tree.nodes.centroid.shape[1] == manifest.dim
+        if not whole or entry.list_res > tree.levels.size - 2:
             raise CorruptAtlasError(
                 f"{folder} does not hold the {entry.count} rows of its manifest. Build the atlas again."
             )

@@ -39,7 +39,8 @@ class Vectors:
 
     def __init__(self, path: Path, codes_offset: int, start: NDArray[np.int64], dim: int) -> None:
         rows = int(start[-1])
-        if not 0 <= codes_offset == path.stat().st_size - rows * (2 * dim + _ID_BYTES):
+        size = path.stat().st_size if path.is_file() else 0
+        if not 0 < codes_offset == size - rows * (2 * dim + _ID_BYTES):
             raise CorruptAtlasError(f"{path} does not hold {rows} vectors of {dim}. Build the atlas again.")
         self.codes = np.asarray(np.memmap(path, dtype=np.uint16, mode="r", offset=codes_offset))
         self.start, self.dim = start, dim

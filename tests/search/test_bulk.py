@@ -7,7 +7,7 @@ import pytest
 from satclip_index import grid
 from satclip_index.errors import MissingExtraError
 from satclip_index.search.bulk import import_faiss
-from satclip_index.search.tree import list_res_of
+from satclip_index.search.engine import Filter
 
 from ..oracles import similarity, stored
 
@@ -29,7 +29,7 @@ def test_faiss_reads_the_index_and_its_ids_are_rows(opened):
         faiss.rev_swig_ptr(index.invlists.get_ids(j), index.invlists.list_size(j)).copy() for j in range(index.nlist)
     ]
     np.testing.assert_array_equal(np.concatenate(lists), np.arange(index.ntotal))
-    ancestors = grid.ancestors(columns["cell"], list_res_of(res))
+    ancestors = grid.ancestors(columns["cell"], max(0, res - 2))
     for rows in lists:
         assert np.unique(ancestors[rows]).size == 1
 
@@ -56,9 +56,9 @@ def test_faiss_and_the_tree_agree_on_sign_and_scale(opened, atlas):
     index.nprobe = index.nlist
     query = columns["embedding"][17]
     alike, rows = index.search(query[None], 5)
-    tree_rows, tree_alike = next(atlas.index(res).tree.ranked(query, lambda rows: np.ones(rows.size, bool)))
-    assert rows[0, 0] == tree_rows[0] == 17
-    np.testing.assert_allclose(alike[0, : tree_alike.size], tree_alike[:5], atol=1e-6)
+    found = atlas.index(res).engine.top(query, 5, Filter())
+    assert rows[0, 0] == found.rows[0] == 17
+    np.testing.assert_allclose(alike[0, : found.similarity.size], found.similarity[:5], atol=1e-6)
 
 
 def test_the_index_maps_into_memory(atlas):

@@ -32,20 +32,19 @@ def stored_once(atlas, kept={}):  # noqa: B006 (a cache of one)
     return kept["embedding"]
 
 
-def test_lists_are_the_children_of_each_ancestor(atlas):
+def test_codes_hold_a_vector_where_first_code_says(atlas):
     vectors, expected = atlas.index(2).vectors, stored_once(atlas)
-    rows, found = vectors.of_lists(np.array([0, 5, 121]))
-    assert found.dtype == np.float16
-    np.testing.assert_array_equal(found, expected[rows].astype(np.float16))
-    start = vectors._start
-    np.testing.assert_array_equal(rows, np.r_[start[0] : start[1], start[5] : start[6], start[121] : start[122]])
+    for row in (0, 48, 49, 50, 3000, 5881):
+        first = int(vectors.first_code(np.array([row]))[0])
+        bits = vectors.codes[first : first + 16]
+        np.testing.assert_array_equal(bits.view(np.float16).astype(np.float32), expected[row])
 
 
 @pytest.mark.parametrize("offset", [0, 10**9, -2])
 def test_an_offset_that_cannot_be_is_a_corrupt_atlas(atlas, offset):
     path = atlas.path / "res=2" / "index.faiss"
     with pytest.raises(CorruptAtlasError, match=r"index\.faiss"):
-        Vectors(path, offset, atlas.index(2).vectors._start, 16)
+        Vectors(path, offset, atlas.index(2).vectors.start, 16)
 
 
 def test_a_missing_or_empty_file_is_a_corrupt_atlas(tmp_path):
