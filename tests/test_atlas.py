@@ -153,7 +153,7 @@ def test_the_defaults_are_those_of_the_design(atlas):
     assert (found.distance_km >= 500).all()
     apart = haversine_km(found.lon[:, None], found.lat[:, None], found.lon, found.lat) + 1e9 * np.eye(10)
     assert apart.min() >= 300
-    assert atlas.index(2).land[atlas.index(2).rows_of(found.cell)].all()
+    assert atlas.index(2).tree.rows.land[atlas.index(2).rows_of(found.cell)].all()
 
 
 def test_the_plain_nearest_neighbour_of_a_cell_is_itself(atlas):
