@@ -74,7 +74,9 @@ class TrainingConfig:
     warmup_steps: int = 100
     weight_decay: float = 0.01
     temperature: float = 0.1
-    regression: float = 0.0
+    looks_weight: float = 0.0
+    position_weight: float = 0.0
+    position_degrees: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ class Config:
             "training.steps": training.steps,
             "training.batch_size": training.batch_size,
             "training.learning_rate": training.learning_rate,
+            "training.position_degrees": training.position_degrees,
             "tower.filters": tower.filters,
             "tower.keep": tower.keep,
             "tower.fit_points": tower.fit_points,
@@ -130,7 +133,8 @@ class Config:
             "points.sea_share": points.sea_share,
             "points.lit_share": points.lit_share,
             "training.temperature": training.temperature,
-            "training.regression": training.regression,
+            "training.looks_weight": training.looks_weight,
+            "training.position_weight": training.position_weight,
             "training.warmup_steps": training.warmup_steps,
             "training.weight_decay": training.weight_decay,
             "seed": self.seed,

@@ -127,11 +127,14 @@ def train(
     )
 
     lon, lat = sampler.draw(
-        VALIDATION_POINTS, np.random.default_rng(config.seed + 1), held_out=config.points.holdout_share > 0, land_only=True
+        VALIDATION_POINTS,
+        np.random.default_rng(config.seed + 1),
+        held_out=config.points.holdout_share > 0,
+        land_only=True,
     )
     agreement = analogue_agreement(encoder.encode(lon, lat), tower.features(lon, lat), lon, lat)
     metrics = {
-        "config": asdict(config) | {"data": {key: value.name for key, value in _paths(config).items()}},
+        "config": asdict(config) | {"data": {key: value.name for key, value in asdict(config.data).items()}},
         "loss": {"first": losses[0], "last": float(np.mean(losses[-50:]))},
         "analogue_agreement": agreement,
         "validation": "held-out blocks" if config.points.holdout_share > 0 else "fresh points, no block held out",
@@ -178,7 +181,9 @@ def fit(
             dropout=shape.dropout,
             w0_first=shape.w0,
         )
-        head = ContrastiveHead(dim_features, shape.embed_dim)
+        readable = min(plan.position_degrees, shape.legendre_polys) ** 2
+        unscale = 1 / degree_weights(shape)[:readable]
+        head = ContrastiveHead(dim_features, shape.embed_dim, readable)
         optimizer = torch.optim.AdamW(parameter_groups(network, head, plan.weight_decay), lr=plan.learning_rate)
         losses, started = [], time.perf_counter()
         network.train()
@@ -187,7 +192,12 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, plan)
             loss = head(
-                network(batch.harmonics), batch.features, temperature=plan.temperature, regression=plan.regression
+                network(batch.harmonics),
+                batch.features,
+                batch.harmonics[:, :readable] * unscale,
+                temperature=plan.temperature,
+                looks_weight=plan.looks_weight,
+                position_weight=plan.position_weight,
             )
             optimizer.zero_grad()
             loss.backward()
@@ -250,9 +260,7 @@ def fresh_batches(
         )
 
 
-def scaled_harmonics(
-    lon: NDArray[np.float64], lat: NDArray[np.float64], legendre_polys: int, factor: Tensor
-) -> Tensor:
+def scaled_harmonics(lon: NDArray[np.float64], lat: NDArray[np.float64], legendre_polys: int, factor: Tensor) -> Tensor:
     """Return the harmonics of each point times ``factor``: (n, L * L) float32."""
     points = torch.from_numpy(lon), torch.from_numpy(lat)
     return real_harmonics(*points, legendre_polys, dtype=torch.float32).T * factor
@@ -302,15 +310,6 @@ class Prefetcher:
                     continue
             if isinstance(item, Exception):
                 return
-
-
-def _paths(config: Config) -> dict[str, Path]:
-    return {
-        "december": config.data.december,
-        "july": config.data.july,
-        "elevation": config.data.elevation,
-        "night_lights": config.data.night_lights,
-    }
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:

@@ -103,9 +103,10 @@ def lights_alone(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
     Notes
     -----
-    Unlit ground is blue (Sahara 5, 45, 70; Greenland 11, 59, 81), lights are not (Chicago 96, 95, 91). So the background
-    of red is at most a fifth of green, plus two grey values of JPEG noise.
+    Unlit ground is blue (Sahara 5, 45, 70; Greenland 11, 59, 81), lights are not (Chicago 96, 95, 91). So the
+    background of red is at most a fifth of green, plus two grey values of JPEG noise.
     """
     red, green = image[..., 0].astype(np.float32), image[..., 1].astype(np.float32)
     light = np.maximum(red - 0.2 * green - 2.0, 0.0)
-    return np.round(255 * np.log1p(light / 3) / np.log1p(150 / 3)).clip(0, 255).astype(np.uint8)
+    out: NDArray[np.uint8] = np.round(255 * np.log1p(light / 3) / np.log1p(150 / 3)).clip(0, 255).astype(np.uint8)
+    return out

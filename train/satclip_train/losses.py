@@ -58,7 +58,7 @@ def contrastive_loss(places: Tensor, images: Tensor, logit_scale: Tensor, target
 
 
 class ContrastiveHead(nn.Module):
-    """What trains beside the encoder and is thrown away: a linear map of image features, and the logit scale.
+    """What trains beside the encoder and is thrown away: linear maps, and the logit scale.
 
     Parameters
     ----------
@@ -66,17 +66,29 @@ class ContrastiveHead(nn.Module):
         Width of the tower's features.
     embed_dim : int
         Width of an embedding.
+    dim_position : int
+        Width of the smooth functions of position that should stay readable; 0 for none.
     """
 
-    def __init__(self, dim_features: int, embed_dim: int) -> None:
+    def __init__(self, dim_features: int, embed_dim: int, dim_position: int = 0) -> None:
         super().__init__()
         self.image = nn.Linear(dim_features, embed_dim)
-        self.predict = nn.Linear(embed_dim, dim_features)
+        self.looks = nn.Linear(embed_dim, dim_features)
+        self.position = nn.Linear(embed_dim, dim_position) if dim_position else None
         self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
         self.spread = embed_dim**0.5  # gives the coordinates of a unit vector a variance of about 1
 
-    def forward(self, places: Tensor, features: Tensor, *, temperature: float, regression: float) -> Tensor:
-        """Return the loss of a batch: contrastive, plus ``regression`` times the error of predicting the features.
+    def forward(
+        self,
+        places: Tensor,
+        features: Tensor,
+        position: Tensor,
+        *,
+        temperature: float,
+        looks_weight: float,
+        position_weight: float,
+    ) -> Tensor:
+        """Return the loss of a batch: contrastive, plus what a linear readout of the embedding misses.
 
         Parameters
         ----------
@@ -84,16 +96,25 @@ class ContrastiveHead(nn.Module):
             Raw embeddings.
         features : (n, dim_features) float
             Of the tower, for the same places.
+        position : (n, dim_position) float
+            Smooth functions of position: low-degree harmonics.
         temperature : float
             See :func:`soft_targets`.
-        regression : float
-            Weight of the squared error of a linear prediction of the features from the embedding's direction, as a
-            share of their variance; 0 leaves it out.
+        looks_weight, position_weight : float
+            Weight of the squared error of a linear prediction of features, and of position, from the embedding's
+            direction, as a share of their variance; 0 leaves it out.
         """
         direction = functional.normalize(features, dim=1)
         targets = soft_targets(direction @ direction.T, temperature)
         loss = contrastive_loss(places, self.image(features), self.logit_scale, targets)
-        if regression > 0:
-            missed = functional.mse_loss(self.predict(functional.normalize(places, dim=1) * self.spread), features)
-            loss = loss + regression * missed / features.square().mean()
+        unit = functional.normalize(places, dim=1) * self.spread
+        if looks_weight > 0:
+            loss = loss + looks_weight * _missed_share(self.looks(unit), features)
+        if position_weight > 0 and self.position is not None:
+            loss = loss + position_weight * _missed_share(self.position(unit), position)
         return loss
+
+
+def _missed_share(predicted: Tensor, target: Tensor) -> Tensor:
+    """Return the squared error as a share of the mean square of the target."""
+    return functional.mse_loss(predicted, target) / target.square().mean()

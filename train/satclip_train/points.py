@@ -91,7 +91,8 @@ def is_held_out(lon: FloatVector, lat: FloatVector, *, degrees: float, share: fl
     -----
     Blocks are ranked by the finaliser of splitmix64 (Steele et al. 2014), so no list of them is kept anywhere.
     """
-    mixed = block_of(lon, lat, degrees).astype(np.uint64) + np.uint64(seed % 2**32) * np.uint64(0x9E3779B97F4A7C15)
+    stride = np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
+    mixed = block_of(lon, lat, degrees).astype(np.uint64) + stride
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed ^= mixed >> np.uint64(31)

@@ -31,7 +31,7 @@ class Raster:
     @property
     def pixel_km(self) -> float:
         """Height of a pixel on the ground."""
-        return math.pi * EARTH_RADIUS_KM / self.values.shape[0]
+        return math.pi * EARTH_RADIUS_KM / len(self.values)
 
     def sample(self, lon: ArrayLike, lat: ArrayLike) -> NDArray[np.float32]:
         """Return the value of each plane at each point, by bilinear interpolation.
@@ -186,10 +186,10 @@ def read_image(path: Path, *, mode: str, size: tuple[int, int] | None = None) ->
                 raise DataError(
                     f"{path} is {image.width} x {image.height}; expected an equirectangular map, twice as wide as high."
                 )
-            image = image.convert(mode)
-            if size is not None and image.size != size:
-                image = image.resize(size, Image.Resampling.BICUBIC)
-            return np.asarray(image)
+            picture = image.convert(mode)
+            if size is not None and picture.size != size:
+                picture = picture.resize(size, Image.Resampling.BICUBIC)
+            return np.asarray(picture)
     except DataError:
         raise
     except (OSError, ValueError, Image.DecompressionBombError) as error:

@@ -64,7 +64,7 @@ class Whitening:
 
     def __call__(self, features: FloatMatrix) -> FloatMatrix:
         """Return (n, kept) whitened features."""
-        return (features - self.center) @ self.matrix
+        return ((features - self.center) @ self.matrix).astype(np.float32, copy=False)
 
 
 class RandomConvTower:
@@ -250,17 +250,17 @@ def indices_of(rgb: Tensor) -> Tensor:
 
 
 def _mean(planes: Tensor) -> Tensor:
-    """Mean over the patch."""
+    """Return the mean over the patch."""
     return planes.mean(dim=(1, 2))
 
 
 def _deviation(planes: Tensor) -> Tensor:
-    """Standard deviation over the patch."""
+    """Return the standard deviation over the patch."""
     variance = planes.square().mean(dim=(1, 2)) - planes.mean(dim=(1, 2)).square()
     return variance.clamp_min(0).sqrt()
 
 
 def _roughness(planes: Tensor) -> Tensor:
-    """Mean absolute step between neighbouring pixels."""
+    """Return the mean absolute step between neighbouring pixels."""
     down = (planes[:, 1:] - planes[:, :-1]).abs().mean(dim=(1, 2))
     return down + (planes[:, :, 1:] - planes[:, :, :-1]).abs().mean(dim=(1, 2))
