@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from satclip_train.config import Config, DataConfig, EncoderConfig, PointsConfig, TowerConfig, TrainingConfig
+from satclip_train.config import (
+    Config,
+    DataConfig,
+    EncoderConfig,
+    PointsConfig,
+    PositionConfig,
+    TowerConfig,
+    TrainingConfig,
+)
 from satclip_train.towers import Scale
 
 
@@ -40,6 +48,7 @@ def tiny(rasters):
         ),
         points=PointsConfig(sea_share=0.1, lit_share=0.1),
         tower=TowerConfig(scales=(Scale(300, 4), Scale(1000, 5)), filters=6, keep=8, fit_points=400),
+        position=PositionConfig(anchors=12, widths_km=(3000.0,), keep=9),
         encoder=EncoderConfig(legendre_polys=8, capacity=32, embed_dim=16, degree_decay=0.5, w0=45.0),
         training=TrainingConfig(
             steps=20,
@@ -48,6 +57,5 @@ def tiny(rasters):
             warmup_steps=3,
             looks_weight=1.0,
             position_weight=1.0,
-            position_degrees=3,
         ),
     )

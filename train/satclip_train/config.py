@@ -48,6 +48,16 @@ class TowerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class PositionConfig:
+    """Which functions of position should stay readable; see :class:`satclip_train.position.PositionBumps`."""
+
+    anchors: int = 400
+    widths_km: tuple[float, ...] = (800.0, 2500.0)
+    keep: int = 200
+    shrinkage: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class EncoderConfig:
     """The location encoder.
 
@@ -76,7 +86,6 @@ class TrainingConfig:
     temperature: float = 0.1
     looks_weight: float = 0.0
     position_weight: float = 0.0
-    position_degrees: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,7 @@ class Config:
     data: DataConfig
     points: PointsConfig = PointsConfig()
     tower: TowerConfig = field(default_factory=TowerConfig)
+    position: PositionConfig = PositionConfig()
     encoder: EncoderConfig = EncoderConfig()
     training: TrainingConfig = TrainingConfig()
     seed: int = 0
@@ -102,7 +112,9 @@ class Config:
             "training.steps": training.steps,
             "training.batch_size": training.batch_size,
             "training.learning_rate": training.learning_rate,
-            "training.position_degrees": training.position_degrees,
+            "position.anchors": self.position.anchors,
+            "position.keep": self.position.keep,
+            "position.widths_km": min(self.position.widths_km, default=0.0),
             "tower.filters": tower.filters,
             "tower.keep": tower.keep,
             "tower.fit_points": tower.fit_points,

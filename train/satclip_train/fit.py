@@ -25,6 +25,7 @@ from .config import Config, EncoderConfig, TrainingConfig, read_config
 from .imagery import Imagery
 from .losses import ContrastiveHead
 from .points import PointSampler
+from .position import PositionBumps
 from .towers import RandomConvTower
 from .validation import analogue_agreement
 
@@ -51,10 +52,11 @@ ProgressCallback = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Places and what they look like: scaled harmonics (n, L * L) and features (n, d), float32."""
+    """Places, what they look like and where they are: scaled harmonics (n, L * L), features, position; float32."""
 
     harmonics: Tensor
     features: Tensor
+    position: Tensor
 
 
 def train(
@@ -111,10 +113,16 @@ def train(
         shrinkage=config.tower.shrinkage,
         seed=config.seed,
     ).fit(*sampler.draw(config.tower.fit_points, rng))
+    bumps = PositionBumps(
+        *sampler.draw(config.position.anchors, rng),
+        widths_km=config.position.widths_km,
+        keep=config.position.keep,
+        shrinkage=config.position.shrinkage,
+    ).fit(*sampler.draw(config.tower.fit_points, rng))
     logger.info("The tower sees %d features; %.0f s so far.", tower.dim, time.perf_counter() - started)
 
-    with Prefetcher(fresh_batches(config, sampler, tower, rng)) as batches:
-        network, losses = fit(config, batches, tower.dim, progress=progress)
+    with Prefetcher(fresh_batches(config, sampler, tower, bumps, rng)) as batches:
+        network, losses = fit(config, batches, tower.dim, bumps.dim, progress=progress)
     encoder = Encoder(
         folded(network, config.encoder),
         Hyperparameters(
@@ -150,7 +158,12 @@ def train(
 
 
 def fit(
-    config: Config, batches: Iterator[Batch], dim_features: int, *, progress: ProgressCallback | None = None
+    config: Config,
+    batches: Iterator[Batch],
+    dim_features: int,
+    dim_position: int,
+    *,
+    progress: ProgressCallback | None = None,
 ) -> tuple[Siren, list[float]]:
     """Return a trained network, not yet folded, and the loss of every step.
 
@@ -160,8 +173,8 @@ def fit(
         The geometry, the optimisation and the seed.
     batches : iterator of Batch
         At least ``config.training.steps`` of them.
-    dim_features : int
-        Width of the tower's features.
+    dim_features, dim_position : int
+        Width of the tower's features, and of the functions of position.
     progress : callable, optional
         Called with a :class:`Progress` after every step.
 
@@ -181,9 +194,7 @@ def fit(
             dropout=shape.dropout,
             w0_first=shape.w0,
         )
-        readable = min(plan.position_degrees, shape.legendre_polys) ** 2
-        unscale = 1 / degree_weights(shape)[:readable]
-        head = ContrastiveHead(dim_features, shape.embed_dim, readable)
+        head = ContrastiveHead(dim_features, shape.embed_dim, dim_position)
         optimizer = torch.optim.AdamW(parameter_groups(network, head, plan.weight_decay), lr=plan.learning_rate)
         losses, started = [], time.perf_counter()
         network.train()
@@ -194,7 +205,7 @@ def fit(
             loss = head(
                 network(batch.harmonics),
                 batch.features,
-                batch.harmonics[:, :readable] * unscale,
+                batch.position,
                 temperature=plan.temperature,
                 looks_weight=plan.looks_weight,
                 position_weight=plan.position_weight,
@@ -248,7 +259,7 @@ def folded(network: Siren, shape: EncoderConfig) -> Siren:
 
 
 def fresh_batches(
-    config: Config, sampler: PointSampler, tower: RandomConvTower, rng: np.random.Generator
+    config: Config, sampler: PointSampler, tower: RandomConvTower, bumps: PositionBumps, rng: np.random.Generator
 ) -> Iterator[Batch]:
     """Yield batches for ever, each of points never drawn before."""
     factor = degree_weights(config.encoder)
@@ -257,6 +268,7 @@ def fresh_batches(
         yield Batch(
             scaled_harmonics(lon, lat, config.encoder.legendre_polys, factor),
             torch.from_numpy(tower.features(lon, lat)),
+            torch.from_numpy(bumps.features(lon, lat)),
         )
 
 

@@ -186,7 +186,13 @@ class _Ridge:
     def __init__(self, x: FloatMatrix, y: FloatMatrix) -> None:
         self.mean_x, self.mean_y = x.mean(axis=0), y.mean(axis=0)
         centred = x - self.mean_x
-        self.variance, self.directions = np.linalg.eigh(centred.T @ centred)
+        if len(centred) >= centred.shape[1]:
+            self.variance, self.directions = np.linalg.eigh(centred.T @ centred)
+        else:  # the same directions, from the smaller of the two products
+            variance, left = np.linalg.eigh(centred @ centred.T)
+            kept = variance > 1e-10 * variance[-1]
+            self.variance = variance[kept]
+            self.directions = centred.T @ (left[:, kept] / np.sqrt(self.variance))
         self.loading = self.directions.T @ (centred.T @ (y - self.mean_y))
 
     def predict(self, x: FloatMatrix, alpha: float) -> FloatMatrix:
