@@ -116,5 +116,5 @@ class ContrastiveHead(nn.Module):
 
 
 def _missed_share(predicted: Tensor, target: Tensor) -> Tensor:
-    """Return the squared error as a share of the mean square of the target."""
-    return functional.mse_loss(predicted, target) / target.square().mean()
+    """Return the squared error against a target brought to a mean square of 1, where an untrained readout starts."""
+    return functional.mse_loss(predicted, target / target.square().mean().sqrt())
