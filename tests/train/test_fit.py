@@ -9,8 +9,9 @@ import torch
 from satclip_index.encoder import Encoder, Siren
 from satclip_index.errors import DataError
 from satclip_index.harmonics import real_harmonics
+from satclip_train.batches import Prefetcher, degree_weights, scaled_harmonics
 from satclip_train.config import EncoderConfig, TrainingConfig
-from satclip_train.fit import Prefetcher, degree_weights, folded, learning_rate, scaled_harmonics, train
+from satclip_train.fit import folded, learning_rate, train
 
 
 def test_twenty_steps_lower_the_loss_and_a_seed_repeats_them(tiny, tmp_path):

@@ -5,7 +5,8 @@ import torch
 from satclip_train.imagery import Imagery, lights_alone
 from satclip_train.points import PointSampler
 from satclip_train.rasters import Pyramid, Raster
-from satclip_train.towers import GROUPS, RandomConvTower, Scale, Whitening, indices_of, patch_statistics
+from satclip_train.statistics import indices_of, patch_statistics
+from satclip_train.towers import GROUPS, RandomConvTower, Scale, Whitening
 
 
 def flat_world(december, july):

@@ -5,8 +5,6 @@ import logging
 import math
 import os
 import platform
-import queue
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -14,13 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from satclip_index.encoder import Encoder, Hyperparameters, Siren
 from satclip_index.errors import DataError
-from satclip_index.harmonics import real_harmonics
 
+from .batches import Batch, Prefetcher, degree_weights, fresh_batches
 from .config import Config, EncoderConfig, TrainingConfig, read_config
 from .imagery import Imagery
 from .losses import ContrastiveHead
@@ -33,8 +29,6 @@ logger = logging.getLogger(__name__)
 STORED_W0 = 30.0
 """``w0`` of the first layer of every encoder in a file; any other is folded into its weights."""
 VALIDATION_POINTS = 4096
-AHEAD = 4
-"""Batches made in advance, by a thread of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +42,6 @@ class Progress:
 
 
 ProgressCallback = Callable[[Progress], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Places, what they look like and where they are: scaled harmonics (n, L * L), features, position; float32."""
-
-    harmonics: Tensor
-    features: Tensor
-    position: Tensor
 
 
 def train(
@@ -241,13 +226,6 @@ def parameter_groups(network: Siren, head: ContrastiveHead, weight_decay: float)
     ]
 
 
-def degree_weights(shape: EncoderConfig) -> Tensor:
-    """Return the factor of each harmonic, (L * L,) float32, with a mean square of 1."""
-    degree = torch.arange(shape.legendre_polys, dtype=torch.float64)
-    factor = torch.repeat_interleave((1 + degree) ** -shape.degree_decay, (2 * degree + 1).long())
-    return (factor / factor.square().mean().sqrt()).float()
-
-
 def folded(network: Siren, shape: EncoderConfig) -> Siren:
     """Return the network with ``w0`` and the degree weights inside its first layer, as files hold it."""
     plain = Siren(shape.legendre_polys**2, shape.capacity, shape.num_hidden_layers, shape.embed_dim)
@@ -256,72 +234,6 @@ def folded(network: Siren, shape: EncoderConfig) -> Siren:
     state["layers.0.bias"] *= shape.w0 / STORED_W0
     plain.load_state_dict(state)
     return plain
-
-
-def fresh_batches(
-    config: Config, sampler: PointSampler, tower: RandomConvTower, bumps: PositionBumps, rng: np.random.Generator
-) -> Iterator[Batch]:
-    """Yield batches for ever, each of points never drawn before."""
-    factor = degree_weights(config.encoder)
-    while True:
-        lon, lat = sampler.draw(config.training.batch_size, rng)
-        yield Batch(
-            scaled_harmonics(lon, lat, config.encoder.legendre_polys, factor),
-            torch.from_numpy(tower.features(lon, lat)),
-            torch.from_numpy(bumps.features(lon, lat)),
-        )
-
-
-def scaled_harmonics(lon: NDArray[np.float64], lat: NDArray[np.float64], legendre_polys: int, factor: Tensor) -> Tensor:
-    """Return the harmonics of each point times ``factor``: (n, L * L) float32."""
-    points = torch.from_numpy(lon), torch.from_numpy(lat)
-    return real_harmonics(*points, legendre_polys, dtype=torch.float32).T * factor
-
-
-class Prefetcher:
-    """An iterator that works ahead of its reader, in a thread; use it in a ``with`` statement.
-
-    The order is that of ``source``, so a seed still means one result.
-    """
-
-    def __init__(self, source: Iterator[Batch], *, ahead: int = AHEAD) -> None:
-        self._source = source
-        self._ready: queue.Queue[Batch | Exception] = queue.Queue(ahead)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="batches", daemon=True)
-
-    def __enter__(self) -> "Prefetcher":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def __iter__(self) -> "Prefetcher":
-        return self
-
-    def __next__(self) -> Batch:
-        item = self._ready.get()
-        if isinstance(item, Exception):
-            raise item
-        return item
-
-    def _work(self) -> None:
-        """Fill the queue until told to stop; pass on what goes wrong."""
-        while not self._stop.is_set():
-            try:
-                item: Batch | Exception = next(self._source)
-            except Exception as error:  # it is raised again where the batch was wanted
-                item = error
-            while not self._stop.is_set():
-                try:
-                    self._ready.put(item, timeout=0.1)
-                    break
-                except queue.Full:
-                    continue
-            if isinstance(item, Exception):
-                return
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
