@@ -35,7 +35,7 @@ def scores_beside_baselines(lon, lat, target):
 
 
 def test_air_temperature_is_read_from_the_embedding_where_no_station_was_seen():
-    lon, lat, target = table("air_temperature_stations.csv", "mean_temperature_c", 1200)
+    lon, lat, target = table("air_temperature_stations.csv", "mean_temperature_c", 900)
     ours, others = scores_beside_baselines(lon, lat, target.astype(float))
     assert ours.random > 0.93
     assert ours.blocked > 0.90
@@ -43,7 +43,7 @@ def test_air_temperature_is_read_from_the_embedding_where_no_station_was_seen():
 
 
 def test_the_country_is_read_from_the_embedding_as_well_as_from_far_more_harmonics():
-    lon, lat, target = table("populated_places.csv", "country", 1500)
+    lon, lat, target = table("populated_places.csv", "country", 900)
     ours, others = scores_beside_baselines(lon, lat, target)
     harmonics = next(score for name, score in others.items() if name.startswith("harmonics"))
     assert ours.blocked > max(score for score in others.values() if score != harmonics) + 0.05, others
