@@ -40,14 +40,14 @@ def test_cells_are_hexadecimal_text_and_other_integers_are_not():
     st.lists(
         st.fixed_dictionaries(
             {
-                "a": st.one_of(st.none(), st.integers(), st.booleans(), st.text()),
+                "a": st.one_of(st.none(), st.integers(), st.booleans(), st.text(max_size=5)),
                 "b": st.floats(),
                 "c": st.lists(st.floats(width=32), max_size=3),
                 "lon": st.floats(-180, 180),
                 "lat": st.floats(-90, 90),
             }
         ),
-        max_size=5,
+        max_size=4,
     ),
     st.one_of(st.none(), st.just({"k": 3, "like": ["Zürich"]})),
 )
@@ -71,11 +71,10 @@ def test_every_format_is_read_back_by_another_reader(rows, query):
     assert [feature["geometry"]["coordinates"] for feature in collection["features"]] == [
         [row["lon"], row["lat"]] for row in rows
     ]
-    table = list(csv.reader(io.StringIO(text(rows, "csv"), newline="")))
-    assert len(table) == (len(rows) + 1 if rows else 0)
-    for cells, row in zip(table[1:], expected, strict=True):
-        assert cells[0] == ("" if row["a"] is None else str(row["a"]))
-        assert json.loads(cells[2], **strict) == row["c"]
+    table = list(csv.DictReader(io.StringIO(text(rows, "csv"), newline="")))
+    for cells, row in zip(table, expected, strict=True):
+        assert cells["a"] == ("" if row["a"] is None else str(row["a"]))
+        assert json.loads(cells["c"], **strict) == row["c"]
 
 
 def test_csv_has_one_header_and_quotes_what_it_must():

@@ -317,8 +317,15 @@ def test_build_then_like_then_sql(cli, encoder_file, tmp_path):
     assert len(answer(cli("like", "Nairobi"))) == 10
     assert answer(cli("sql", "SELECT count(*) AS n FROM cells")) == [{"n": 964}]
     assert "--force" in failed(cli("build", "-q", "--encoder", encoder_file, "--res", "0"))
-    assert cli("build", "-q", "--encoder", encoder_file, "--res", "0", "--force", "--land-only").stderr == ""
-    assert answer(cli("sql", "SELECT DISTINCT res, land FROM cells")) == [{"res": 0, "land": True}]
+
+
+@pytest.mark.slow
+def test_build_replaces_by_force_and_leaves_out_the_sea(cli, encoder_file, atlas, copy_of):
+    root = copy_of(atlas)
+    options = ("--atlas", root, "--encoder", encoder_file, "--res", "0", "--force", "--land-only")
+    done = cli("build", "-q", *options)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert answer(cli("sql", "SELECT DISTINCT res, land FROM cells", atlas=root)) == [{"res": 0, "land": True}]
 
 
 def test_a_malicious_checkpoint_is_one_line_and_runs_nothing(cli, tmp_path):
