@@ -52,6 +52,7 @@ def test_cells_are_hexadecimal_text_and_other_integers_are_not():
     st.one_of(st.none(), st.just({"k": 3, "like": ["Zürich"]})),
 )
 def test_every_format_is_read_back_by_another_reader(rows, query):
+    rows = [{name: row[name] for name in ("a", "b", "c", "lon", "lat")} for row in rows]  # Hypothesis varies the order
     strict = {"parse_constant": pytest.fail}
 
     def plain(value):
