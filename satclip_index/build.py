@@ -81,6 +81,7 @@ def build_atlas(
         raise ResolutionError("No resolution was given; expected at least one from 0 to 9.")
     _check_target(path, force)
     encoder = encoder if isinstance(encoder, Encoder) else Encoder.load(encoder)
+    encoder.encode(0.0, 0.0, device=device)  # a device that cannot be used shows before anything is written
     with _partial_folder(path, estimated_bytes(wanted, land_only=land_only)) as partial:
         total = sum(map(grid.cell_count, wanted))
         entries: dict[int, ResolutionEntry] = {}

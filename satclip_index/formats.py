@@ -53,11 +53,13 @@ def _write_array(file: IO[str], head: dict[str, Any], name: str, items: Iterator
 
 
 def _write_csv(rows: Iterator[Row], file: IO[str]) -> None:
-    writer = csv.writer(file, lineterminator="\n")
+    plain = csv.writer(file, lineterminator="\n")
+    quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)  # before Python 3.13 a lone \r gets no quotes
     for i, row in enumerate(rows):
         if i == 0:
-            writer.writerow(row)
-        writer.writerow(json.dumps(value) if isinstance(value, list | dict) else value for value in row.values())
+            plain.writerow(row)
+        values = [json.dumps(value) if isinstance(value, list | dict) else value for value in row.values()]
+        (quoted if any("\r" in value for value in values if isinstance(value, str)) else plain).writerow(values)
 
 
 def _feature(row: Row) -> dict[str, Any]:

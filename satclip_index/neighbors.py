@@ -73,7 +73,12 @@ class Neighbors:
         """Return an Arrow table; ``query`` is in its schema metadata, as JSON."""
         import pyarrow as pa
 
-        table = pa.table({name: pa.array(values) for name, values in self.columns().items()})
+        # Text gets its type said: where there is no answer, there is nothing to infer it from.
+        columns = {
+            name: pa.array(values, type=pa.string() if values.dtype == object else None)
+            for name, values in self.columns().items()
+        }
+        table = pa.table(columns)
         return table.replace_schema_metadata({"satclip_index": json.dumps(self.query)})
 
     def to_pandas(self) -> "pd.DataFrame":

@@ -79,11 +79,10 @@ class Answer:
         """Yield one dictionary a row; a repeated column name gets a number."""
         reader = self.to_arrow_reader()
         names = _distinct(reader.schema.names)
-        with _one_line():
-            for batch in reader:
-                columns = [column.to_pylist() for column in batch.columns]
-                for values in zip(*columns, strict=True):
-                    yield dict(zip(names, values, strict=True))
+        for batch in reader:
+            columns = [column.to_pylist() for column in batch.columns]
+            for values in zip(*columns, strict=True):
+                yield dict(zip(names, values, strict=True))
 
     def to_arrow_reader(self) -> "pa.RecordBatchReader":
         """Return the rows as Arrow record batches, read as they are needed."""
@@ -92,7 +91,19 @@ class Answer:
         if self._relation is None:  # a statement without rows, such as SET
             return pa.RecordBatchReader.from_batches(pa.schema([]), [])
         with _one_line():
-            return self._relation.to_arrow_reader(_CHUNK_ROWS)
+            reader = self._relation.to_arrow_reader(_CHUNK_ROWS)
+        return pa.RecordBatchReader.from_batches(reader.schema, _batches(reader))
+
+
+def _batches(reader: "pa.RecordBatchReader") -> Iterator["pa.RecordBatch"]:
+    """Yield batches as DuckDB makes them; it may fail at any of them."""
+    while True:
+        with _one_line():
+            try:
+                batch = reader.read_next_batch()
+            except StopIteration:
+                return
+        yield batch
 
 
 @contextmanager
@@ -100,7 +111,7 @@ def _one_line() -> Iterator[None]:
     """Raise what DuckDB complains of as a QueryError of one line, without the excerpt of the query."""
     try:
         yield
-    except duckdb.Error as error:
+    except (duckdb.Error, OSError) as error:  # an error in the middle of a stream comes by way of Arrow, as OSError
         text = re.sub(r"\n+LINE \d+:.*", "", str(error), flags=re.DOTALL)
         raise QueryError(" ".join(text.split())) from None
 

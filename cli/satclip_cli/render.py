@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -66,7 +67,7 @@ def choose_format(given: str | None, out: Path | None) -> str:
     """Return the format asked for, or what the file's name or the terminal implies."""
     if given:
         if given not in ("table", *FORMATS):
-            raise OutputError(f"{given!r} is not a format; expected table, {', '.join(FORMATS)}.")
+            raise typer.BadParameter(f"{given!r} is not one of table, {', '.join(FORMATS)}.", param_hint="--format")
         return given
     if out:
         if out.suffix.lower() not in SUFFIXES:
