@@ -24,6 +24,6 @@ def train(
     """
     from satclip_train.fit import train as fit
 
-    with progress_bar("Training", "steps", quiet=quiet) as progress:
-        written = fit(config, out=out, progress=progress)
+    with progress_bar("Training", "steps", quiet=quiet) as bar:
+        written = fit(config, out=out, progress=bar and (lambda now: bar(now.step, now.steps)))
     say(f"Trained. Build with it: satclip-index build --encoder {written}", quiet=quiet)

@@ -89,6 +89,16 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SimilarityConfig:
+    """What a cosine should mean; see :func:`satclip_train.similarity.similarity_map`."""
+
+    nearness_share: float = 0.1
+    nearness_km: float = 800.0
+    rest_share: float = 0.03
+    fit_points: int = 20000
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything a training run depends on."""
 
@@ -99,6 +109,7 @@ class Config:
     position: PositionConfig = PositionConfig()
     encoder: EncoderConfig = EncoderConfig()
     training: TrainingConfig = TrainingConfig()
+    similarity: SimilarityConfig = SimilarityConfig()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -115,6 +126,9 @@ class Config:
             "position.anchors": self.position.anchors,
             "position.keep": self.position.keep,
             "position.widths_km": min(self.position.widths_km, default=0.0),
+            "similarity.nearness_km": self.similarity.nearness_km,
+            "similarity.rest_share": self.similarity.rest_share,
+            "similarity.fit_points": self.similarity.fit_points,
             "tower.filters": tower.filters,
             "tower.keep": tower.keep,
             "tower.fit_points": tower.fit_points,
@@ -144,6 +158,7 @@ class Config:
         for key, value in {
             "points.sea_share": points.sea_share,
             "points.lit_share": points.lit_share,
+            "similarity.nearness_share": self.similarity.nearness_share,
             "training.temperature": training.temperature,
             "training.looks_weight": training.looks_weight,
             "training.position_weight": training.position_weight,

@@ -22,6 +22,7 @@ from .imagery import Imagery
 from .losses import ContrastiveHead
 from .points import PointSampler
 from .position import PositionBumps
+from .similarity import similarity_map
 from .towers import RandomConvTower
 from .validation import analogue_agreement
 
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 STORED_W0 = 30.0
 """``w0`` of the first layer of every encoder in a file; any other is folded into its weights."""
 VALIDATION_POINTS = 4096
+SIMILARITY_SEED = 2  # the sample that the similarity is fitted to is drawn apart from the training's
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ def train(
         ),
         name=config.name,
     )
+    encoder = aligned(encoder, config, sampler, tower)
 
     lon, lat = sampler.draw(
         VALIDATION_POINTS,
@@ -234,6 +237,29 @@ def folded(network: Siren, shape: EncoderConfig) -> Siren:
     state["layers.0.bias"] *= shape.w0 / STORED_W0
     plain.load_state_dict(state)
     return plain
+
+
+def aligned(encoder: Encoder, config: Config, sampler: PointSampler, tower: RandomConvTower) -> Encoder:
+    """Return the encoder with cosines that mean looks, by a linear map folded into its last layer."""
+    plan, rng = config.similarity, np.random.default_rng([config.seed, SIMILARITY_SEED])
+    anchors = sampler.draw(config.position.anchors, rng)
+    bumps = PositionBumps(*anchors, widths_km=[plan.nearness_km])
+    lon, lat = sampler.draw(plan.fit_points, rng)
+    matrix, mean = similarity_map(
+        encoder.encode(lon, lat),
+        tower.features(lon, lat),
+        bumps.raw_features(lon, lat),
+        nearness_share=plan.nearness_share,
+        rest_share=plan.rest_share,
+    )
+    state = {key: tensor.clone() for key, tensor in encoder.network.state_dict().items()}
+    weight, bias = (state[f"last_layer.{part}"].double().numpy() for part in ("weight", "bias"))
+    state["last_layer.weight"] = torch.from_numpy(matrix.T @ weight).float()
+    state["last_layer.bias"] = torch.from_numpy((bias - mean) @ matrix).float()
+    p = encoder.hyperparameters
+    network = Siren(p.legendre_polys**2, p.capacity, p.num_hidden_layers, p.embed_dim)
+    network.load_state_dict(state)
+    return Encoder(network, p, name=encoder.name)
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
