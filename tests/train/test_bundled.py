@@ -58,7 +58,7 @@ def test_manaus_resembles_the_congo_and_not_the_sahara():
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     similarity = unit[1:] @ unit[0]
     assert similarity.argmax() == 0
-    assert similarity[0] > similarity[1:].max() + 0.05
+    assert similarity[0] > similarity[2:].max() + 0.3
 
 
 def test_the_bundled_encoder_is_small_and_named():
