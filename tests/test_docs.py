@@ -16,6 +16,10 @@ CELL = re.compile(r"\b8[0-9a-f]{14}\b")
 
 
 def _blocks(kind):
+    return list(_found_blocks(kind))
+
+
+def _found_blocks(kind):
     for page in PAGES:
         for number, body in enumerate(re.findall(rf"```{kind}\n(.*?)```", page.read_text(), flags=re.DOTALL)):
             yield pytest.param(body, id=f"{page.name}-{number}")
