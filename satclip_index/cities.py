@@ -99,10 +99,10 @@ def continents(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> list[str]:
 
     Notes
     -----
-    An approximation. A country lies wholly on the continent that GeoNames gives it (Turkey and Kazakhstan in Asia, Egypt
-    in Africa, Hawaii in North America), but for Russia, which is divided by the time zones of its cities: Asia begins
-    with Asia/Yekaterinburg. All south of 60 degrees south is Antarctica. A point at sea, or near a border, goes with the
-    nearest city of more than 15,000 people.
+    An approximation. A country lies wholly on the continent that GeoNames gives it (Turkey and Kazakhstan in Asia,
+    Egypt in Africa, Hawaii in North America), but for Russia, which is divided by the time zones of its cities: Asia
+    begins with Asia/Yekaterinburg. All south of 60 degrees south is Antarctica. A point at sea, or near a border, goes
+    with the nearest city of more than 15,000 people.
     """
     cities = _raw_cities()
     nearest = _tree().query(unit_vectors(lon, lat))[1]

@@ -170,7 +170,9 @@ def _fetch(path: str | Path, query: str) -> dict[str, Any]:
         raise TableError(f"{path} is of no kind read here; expected a name that ends in {', '.join(_READERS)}.")
     try:
         with _one_line(), duckdb.connect() as connection:
-            answer: dict[str, Any] = connection.execute(query.replace("{}", reader.format(_file_literal(path)))).fetchnumpy()
+            answer: dict[str, Any] = connection.execute(
+                query.replace("{}", reader.format(_file_literal(path)))
+            ).fetchnumpy()
     except QueryError as error:
         raise TableError(f"{path} could not be read as a table: {str(error)[:300]}") from None
     return answer

@@ -53,7 +53,8 @@ def read_points(
     columns : sequence of str
         Columns to read beside the coordinates.
     lon, lat : str, optional
-        Columns of degrees. By default those with the usual names, in any case; else the points of a ``geometry`` column.
+        Columns of degrees. By default those with the usual names, in any case; else the points of a ``geometry``
+        column.
     numbers : sequence of str
         Columns to be read as float64.
 
@@ -76,7 +77,9 @@ def read_points(
         read = read_table(path, list(dict.fromkeys((geometry, *columns))), numbers=set(numbers))
         x, y = _points(read[geometry])
     else:
-        raise TableError(f"{path} has no coordinates that can be found; name them with --lon and --lat: {_listed(types)}.")
+        raise TableError(
+            f"{path} has no coordinates that can be found; name them with --lon and --lat: {_listed(types)}."
+        )
     return _usable(path, x, y, {name: read[name] for name in columns})
 
 
@@ -109,7 +112,8 @@ def _usable(
 def _present(values: NDArray[Any]) -> NDArray[np.bool_]:
     """Return whether each value is there: neither None, nor not finite, nor blank."""
     if values.dtype.kind in "fc":
-        return np.isfinite(values)
+        finite: NDArray[np.bool_] = np.isfinite(values)
+        return finite
     if values.dtype.kind == "O":
         return np.array([value is not None and str(value).strip() != "" for value in values], dtype=bool)
     return np.ones(values.shape, dtype=bool)
