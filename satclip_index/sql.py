@@ -152,7 +152,10 @@ def read_table(
     selected = []
     for name in types if columns is None else columns:
         quoted = '"' + name.replace('"', '""') + '"'
-        value = f"TRY_CAST({quoted} AS DOUBLE)" if name in numbers else quoted
+        value = quoted
+        if name in numbers:  # the CSV reader takes a bare cast for the column's type, and fails at the first that is not
+            text = types[name] == "VARCHAR"
+            value = f"TRY_CAST(concat({quoted}, '') AS DOUBLE)" if text else f"TRY_CAST({quoted} AS DOUBLE)"
         if types[name].startswith("GEOMETRY"):
             value = f"ST_AsWKB({quoted})"
         selected.append(f"{value} AS {quoted}")

@@ -201,10 +201,10 @@ def _linear(target: Target) -> str:
 
 
 def _models(kind: str, x: FloatMatrix, target: Target, fold: IntVector, seed: int) -> Folds:
-    y = target.matrix()
+    y, classify = target.matrix(), target.task == "classification"
     if kind == MlpFolds.name:
-        return MlpFolds(x, y, fold, classify=target.task == "classification", seed=seed)
-    return LogisticFolds(x, y, fold) if kind == LogisticFolds.name else RidgeFolds(x, y, fold)
+        return MlpFolds(x, y, fold, classify=classify, seed=seed)
+    return LogisticFolds(x, y, fold) if kind == LogisticFolds.name else RidgeFolds(x, y, fold, classify=classify)
 
 
 def _out_of_fold(models: Folds, fold: IntVector) -> FloatMatrix:

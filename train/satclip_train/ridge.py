@@ -8,8 +8,8 @@ from scipy.linalg import cho_factor, cho_solve
 
 FloatMatrix = NDArray[np.float64]
 IntVector = NDArray[np.int64]
-PENALTIES = tuple(10.0**power for power in range(-3, 5))
-"""Ridge penalties tried, per standardised feature and in units of one observation."""
+PENALTIES = tuple(10.0**power for power in range(4, -6, -1))
+"""Tried, per standardised feature and in units of one observation; of two that are equally good the first is taken."""
 
 
 class RidgeFolds:
@@ -24,32 +24,35 @@ class RidgeFolds:
         classification, as scikit-learn's RidgeClassifier does).
     fold : (n,) int64
         The fold of each row, in [0, folds); at least three.
+    classify : bool
+        Whether y are indicators.
 
     Notes
     -----
     A model needs only the sums of products of its rows, and those of a training set are the total less a fold's. Each
     training set standardises its own features; the intercept is not penalised. The penalty for a held-out fold is the
-    one with the least squared error when each of its two neighbours in the ring of folds is left out as well, so no
-    target of the held-out fold has a say in it. A pair of neighbours serves both, so a fold costs one decomposition.
+    one with the least squared error, or the fewest rows in a wrong class, when each of its two neighbours in the ring
+    of folds is left out as well, so no target of the held-out fold has a say in it. A pair of neighbours serves both,
+    so a fold costs one decomposition.
     """
 
     name = "ridge"
 
-    def __init__(self, x: FloatMatrix, y: FloatMatrix, fold: IntVector) -> None:
+    def __init__(self, x: FloatMatrix, y: FloatMatrix, fold: IntVector, *, classify: bool) -> None:
         deviation = x.std(axis=0)  # only to keep the sums of products well conditioned
         z = (x - x.mean(axis=0)) / np.where(
             deviation > 1e-12 * np.abs(x).max(axis=0, initial=1e-300), deviation, np.inf
         )
         self._rows = np.concatenate([np.ones((len(z), 1)), z, y], axis=1)
-        self._dim = x.shape[1]
+        self._dim, self._fold = x.shape[1], fold
         folds = int(fold.max()) + 1
         self._moments = [_moments(self._rows[fold == number]) for number in range(folds)]
         self._total = np.sum(self._moments, axis=0)
         error = np.zeros((folds, len(PENALTIES)))
         for one, other in ring(folds):
             model = _Spectrum(self._total - self._moments[one] - self._moments[other], self._dim)
-            error[one] += model.squared_errors(self._rows[fold == other])
-            error[other] += model.squared_errors(self._rows[fold == one])
+            error[one] += model.errors(self._rows[fold == other], classify)
+            error[other] += model.errors(self._rows[fold == one], classify)
         self.penalties = [PENALTIES[int(at)] for at in error.argmin(axis=1)]
 
     def predict(self, held: int, rows: IntVector, extra: IntVector | None = None) -> FloatMatrix:
@@ -72,6 +75,14 @@ class RidgeFolds:
         if extra is not None and extra.size:
             moments = moments + _moments(self._rows[extra])
         return _solve(moments, self._dim, self.penalties[held], self._rows[rows, 1 : 1 + self._dim])
+
+    def out_of_fold(self) -> FloatMatrix:
+        """Return the prediction for every row by the model that has not seen its fold: (n, k) float64."""
+        out = np.empty((len(self._rows), self._rows.shape[1] - 1 - self._dim))
+        for held in range(len(self._moments)):
+            rows = np.flatnonzero(self._fold == held)
+            out[rows] = self.predict(held, rows)
+        return out
 
 
 def ring(folds: int) -> list[tuple[int, int]]:
@@ -117,12 +128,17 @@ class _Spectrum:
         self.variance, self.directions = np.linalg.eigh(xx)
         self.loading = self.directions.T @ xy
 
-    def squared_errors(self, rows: FloatMatrix) -> FloatMatrix:
-        """Return the summed squared error over rows of [1, x, y], one number a penalty."""
+    def errors(self, rows: FloatMatrix, classify: bool) -> FloatMatrix:
+        """Return the summed squared error over rows of [1, x, y], or how many are misclassified, for each penalty."""
         dim, k = len(self.mean_x), len(self.mean_y)
         shrunk = 1 / (np.maximum(self.variance, 0.0)[:, None] + np.array(PENALTIES))
         weights = self.directions @ (self.loading[:, :, None] * shrunk[:, None, :]).reshape(dim, -1)
         predicted = (rows[:, 1 : 1 + dim] - self.mean_x) / self.deviation @ weights
-        residual = predicted.reshape(len(rows), k, -1) + (self.mean_y - rows[:, 1 + dim :])[:, :, None]
-        out: FloatMatrix = np.sum(residual**2, axis=(0, 1))
+        y = rows[:, 1 + dim :]
+        predicted = predicted.reshape(len(rows), k, -1) + self.mean_y[:, None]
+        out: FloatMatrix
+        if classify:
+            out = np.sum(predicted.argmax(axis=1) != y.argmax(axis=1)[:, None], axis=0).astype(np.float64)
+        else:
+            out = np.sum((predicted - y[:, :, None]) ** 2, axis=(0, 1))
         return out

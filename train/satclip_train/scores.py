@@ -55,10 +55,10 @@ class Score:
         """Return the mean over seeds."""
         return float(np.mean(self.values[metric]))
 
-    def deviation(self, metric: str) -> float:
-        """Return the standard deviation over seeds, of a sample; 0 for a single one."""
+    def deviation(self, metric: str) -> float | None:
+        """Return the standard deviation over seeds, of a sample; None for a single one."""
         values = self.values[metric]
-        return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class Evaluation:
                         "probe": score.probe,
                     }
                 column = metric if score.setting == "notebook" else f"{metric} {score.setting}"
-                out[key][column] = f"{_brief(metric, score.mean(metric))} ± {_brief(metric, score.deviation(metric))}"
+                out[key][column] = _brief(metric, score.mean(metric), score.deviation(metric))
         groups = list(dict.fromkeys(score.group for score in self.scores))
         return [row for group in groups for key, row in out.items() if key[0] == group]
 
@@ -120,10 +120,9 @@ class Evaluation:
         }
 
 
-def _brief(metric: str, value: float) -> str:
-    """Return what a reader wants of a number: the published test MSE have four decimals."""
-    if not np.isfinite(value):
+def _brief(metric: str, mean: float, deviation: float | None) -> str:
+    """Return what a reader wants of a score; the published test MSE have four decimals."""
+    if not np.isfinite(mean):
         return "-"
-    if metric == "test MSE":
-        return f"{value:.4f}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3f}"
+    form = ".4f" if metric == "test MSE" else ",.0f" if abs(mean) >= 1000 else ".3f"
+    return f"{mean:{form}}" + ("" if deviation is None else f" ± {deviation:{form}}")

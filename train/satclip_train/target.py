@@ -48,8 +48,9 @@ class Target:
     def matrix(self) -> FloatMatrix:
         """Return what a model is fitted to: (n, 1) the numbers, or (n, classes) an indicator of each class."""
         if self.classes:
-            return np.eye(len(self.classes))[self.values]
-        column: FloatMatrix = self.values.astype(np.float64)[:, None]
+            indicators: FloatMatrix = np.eye(len(self.classes))[self.values]
+            return indicators
+        column: FloatMatrix = np.asarray(self.values, dtype=np.float64)[:, None]
         return column
 
     def scores(self, predicted: FloatMatrix, rows: NDArray[np.int64]) -> tuple[float, ...]:

@@ -1,0 +1,390 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.metrics import accuracy_score, f1_score, r2_score, root_mean_squared_error
+from sklearn.preprocessing import StandardScaler
+
+from satclip_index.cities import continents
+from satclip_index.encoder import Encoder, Hyperparameters, Siren
+from satclip_index.errors import DataError, TableError
+from satclip_train.contenders import contenders
+from satclip_train.evaluation import _shots, evaluate, evaluate_holdout, evaluate_notebook
+from satclip_train.logistic import LogisticFolds
+from satclip_train.points import block_of, uniform_points
+from satclip_train.probe import blocked_folds, random_folds
+from satclip_train.report import evaluate_table
+from satclip_train.ridge import RidgeFolds
+from satclip_train.scores import Evaluation
+from satclip_train.target import find_target
+
+TABLES = Path(__file__).parents[3] / "shared" / "data" / "tables"
+ROWS = 600
+
+
+@pytest.fixture(scope="module")
+def places():
+    return uniform_points(ROWS, np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def small():
+    """An encoder of L = 8 that has learnt nothing."""
+    return Encoder(Siren(64, 16, 1, 12), Hyperparameters(8, 16, 1, 12), name="small")
+
+
+def numbers(values):
+    return find_target("y", np.asarray(values, dtype=np.float64), "regression")[0]
+
+
+def labels(values):
+    return find_target("y", np.asarray(values, dtype=object), "classification")[0]
+
+
+def by_setting(scores, metric):
+    return {score.setting: score.mean(metric) for score in scores}
+
+
+# Targets
+
+
+def test_the_task_is_found_from_the_column():
+    rng = np.random.default_rng(0)
+    assert find_target("t", rng.normal(size=50))[0].task == "regression"
+    assert find_target("t", rng.integers(0, 1000, 200))[0].task == "regression"
+    assert find_target("t", rng.integers(0, 3, 50))[0].classes == ("0", "1", "2")
+    assert find_target("t", rng.integers(0, 3, 50).astype(float))[0].classes == ("0", "1", "2")
+    assert find_target("t", rng.random(50) > 0.5)[0].classes == ("False", "True")
+    assert find_target("t", np.array(["b", "a"] * 25, dtype=object))[0].classes == ("a", "b")
+    assert find_target("t", rng.integers(0, 3, 50), "regression")[0].task == "regression"
+
+
+def test_rare_classes_are_left_out_and_counted():
+    column = np.array(["wet"] * 12 + ["dry"] * 12 + ["odd"] * 4, dtype=object)
+    target, kept, notes = find_target("t", column)
+    assert target.classes == ("dry", "wet")
+    assert kept.tolist() == [True] * 24 + [False] * 4
+    assert target.values.tolist() == [1] * 12 + [0] * 12
+    assert notes[1] == "classes of fewer than 5 rows left out: 1, with 4 rows"
+
+
+@pytest.mark.parametrize(
+    ("column", "task", "complaint"),
+    [
+        (np.full(30, 2.5), None, "is 2.5 in all 30 rows"),
+        (np.array([f"name {i}" for i in range(30)], dtype=object), None, "different in every row"),
+        (np.array(["a"] * 28 + ["b", "c"], dtype=object), None, "has 1 classes of at least 5 rows"),
+        (np.array(["a", "b"] * 15, dtype=object), "regression", "regression needs numbers"),
+        (np.arange(8.5), None, "Only 9 rows"),
+        (np.array([[1], [2]] * 15 + [None], dtype=object)[:-1], None, "neither numbers nor labels"),
+        (np.arange(30).astype("datetime64[D]"), None, "neither numbers nor labels"),
+    ],
+)
+def test_a_column_that_can_not_be_predicted_is_refused(column, task, complaint):
+    with pytest.raises(TableError, match=complaint):
+        find_target("t", column, task)
+
+
+def test_metrics_are_those_of_scikit_learn():
+    rng = np.random.default_rng(1)
+    y, rows = rng.normal(size=40), rng.permutation(40)[:25]
+    said = rng.normal(size=(25, 1))
+    expected = (r2_score(y[rows], said), root_mean_squared_error(y[rows], said[:, 0]))
+    assert numbers(y).scores(said, rows) == pytest.approx(expected)
+    names = rng.choice(list("abcd"), 40)
+    target, said = labels(names), rng.normal(size=(25, 4))
+    truth, chosen = names[rows], np.array(list("abcd"))[said.argmax(axis=1)]
+    expected = (accuracy_score(truth, chosen), f1_score(truth, chosen, average="macro"))
+    assert target.scores(said, rows) == pytest.approx(expected)
+
+
+# Models
+
+
+def correlated(count, dim, seed):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(count, dim)) @ rng.normal(size=(dim, dim)) * 10.0 ** rng.uniform(-2, 2, dim) + 3
+
+
+@pytest.mark.parametrize("classify", [False, True])
+def test_ridge_over_folds_is_scikit_learn_s_ridge_on_each_fold(classify):
+    x, rng = correlated(200, 15, 0), np.random.default_rng(1)
+    y = x @ rng.normal(size=(15, 3)) + rng.normal(size=(200, 3)) * x.std()
+    if classify:
+        y = np.eye(3)[y.argmax(axis=1)]
+    fold = rng.permutation(np.arange(200) % 4)
+    models = RidgeFolds(x, y, fold, classify=classify)
+    for held in range(4):
+        train, test, extra = fold != held, np.flatnonzero(fold == held)[3:], np.flatnonzero(fold == held)[:3]
+        scaler = StandardScaler().fit(x[train])
+        theirs = Ridge(alpha=models.penalties[held]).fit(scaler.transform(x[train]), y[train])
+        np.testing.assert_allclose(models.predict(held, test), theirs.predict(scaler.transform(x[test])), atol=1e-8)
+        train[extra] = True  # a few rows of the held-out fold
+        scaler = StandardScaler().fit(x[train])
+        theirs = Ridge(alpha=models.penalties[held]).fit(scaler.transform(x[train]), y[train])
+        found = models.predict(held, test, extra)
+        np.testing.assert_allclose(found, theirs.predict(scaler.transform(x[test])), atol=1e-8)
+
+
+def test_ridge_survives_more_features_than_rows_and_features_that_never_vary():
+    x = np.concatenate([correlated(60, 90, 0), np.full((60, 2), 7.0)], axis=1)
+    models = RidgeFolds(x, x[:, :1], random_folds(60, 5, 0), classify=False)
+    assert np.isfinite(models.out_of_fold()).all()
+
+
+@pytest.mark.parametrize("penalty", [1000.0, 10.0, 1.0])
+def test_logistic_regression_is_scikit_learn_s(penalty):
+    x, rng = correlated(300, 20, 2), np.random.default_rng(3)
+    codes = (StandardScaler().fit_transform(x) @ rng.normal(size=(20, 3)) + rng.gumbel(size=(300, 3)) * 4).argmax(
+        axis=1
+    )
+    fold = np.arange(300) % 3
+    models = LogisticFolds(x, np.eye(3)[codes], fold)
+    models.penalties, models._start = [penalty] * 3, [np.zeros((21, 3))] * 3
+    ours = np.exp(models.predict(0, np.flatnonzero(fold == 0)))
+    z = StandardScaler().fit_transform(x)
+    theirs = LogisticRegression(C=1 / penalty, tol=1e-8, max_iter=2000).fit(z[fold != 0], codes[fold != 0])
+    np.testing.assert_allclose(ours, theirs.predict_proba(z[fold == 0]), atol=5e-3)
+
+
+@pytest.mark.parametrize("model", [RidgeFolds, LogisticFolds])
+def test_targets_of_the_held_out_fold_change_nothing_in_its_model(model):
+    x, rng = correlated(150, 6, 4), np.random.default_rng(5)
+    y, fold = np.eye(3)[rng.integers(0, 3, 150)], np.arange(150) % 5
+    other = y.copy()
+    other[fold == 2] = np.roll(other[fold == 2], 1, axis=1)
+    more = {"classify": True} if model is RidgeFolds else {}
+    rows = np.flatnonzero(fold == 2)
+    first, second = (model(x, target, fold, **more).predict(2, rows) for target in (y, other))
+    np.testing.assert_allclose(first, second, atol=1e-9)
+
+
+# Folds
+
+
+def test_an_independent_fit_on_the_same_folds_agrees(places):
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(ROWS, 10))
+    y = x @ rng.normal(size=10) + rng.normal(size=ROWS)
+    names = np.array(["Chad", "Peru", "Fiji"])[(x[:, :3] + rng.gumbel(size=(ROWS, 3))).argmax(axis=1)]
+    fold, said, chosen = random_folds(ROWS, 5, 0), np.empty(ROWS), np.empty(ROWS, dtype=object)
+    for held in range(5):
+        train, test = fold != held, fold == held
+        said[test] = Ridge(alpha=1.0).fit(x[train], y[train]).predict(x[test])
+        chosen[test] = RidgeClassifier().fit(x[train], names[train]).predict(x[test])
+    scores = evaluate({"x": x}, numbers(y), *places, seeds=1)
+    assert scores[0].mean("R2") == pytest.approx(r2_score(y, said), abs=0.005)
+    scores = evaluate({"x": x}, labels(names), *places, seeds=1)
+    assert scores[0].probe == "logistic"
+    assert scores[0].mean("accuracy") == pytest.approx(accuracy_score(names, chosen.astype(str)), abs=0.02)
+
+
+def test_a_planted_linear_target_is_recovered_and_noise_is_not(places):
+    rng = np.random.default_rng(7)
+    x, noise = rng.normal(size=(ROWS, 12)), rng.normal(size=(ROWS, 12))
+    scores = evaluate({"x": x, "noise": noise}, numbers(x @ rng.normal(size=12) + 4), *places, seeds=2, mlp=True)
+    found = {(score.features, score.probe, score.setting): score for score in scores}
+    assert len(found) == 8
+    for setting in ("random", "blocked"):
+        assert found["x", "ridge", setting].mean("R2") > 0.999
+        assert found["x", "MLP", setting].mean("R2") > 0.95
+        assert abs(found["noise", "ridge", setting].mean("R2")) < 0.05
+    assert len(found["x", "MLP", "random"].values["R2"]) == 2
+
+
+def test_many_classes_are_told_apart_by_least_squares(places):
+    codes = np.arange(ROWS) % 12
+    x = np.eye(12)[codes] + np.random.default_rng(0).normal(0, 0.1, (ROWS, 12))
+    scores = evaluate({"x": x}, labels([f"class {code}" for code in codes]), *places, seeds=1)
+    assert {score.probe for score in scores} == {"ridge"}
+    assert min(score.mean("accuracy") for score in scores) > 0.99
+
+
+def test_no_information_gives_zero_r2_or_the_commonest_class(places, small):
+    x = {"no information": contenders(*places, [small])["no information"]}
+    rng = np.random.default_rng(8)
+    scores = evaluate(x, numbers(rng.normal(size=ROWS)), *places, seeds=1)
+    assert abs(scores[0].mean("R2")) < 0.03
+    names = np.array(["a", "b", "c"])[np.minimum(rng.integers(0, 5, ROWS), 2)]
+    assert evaluate(x, labels(names), *places, seeds=1)[0].mean("accuracy") == pytest.approx(np.mean(names == "c"))
+
+
+@pytest.mark.parametrize("degrees", [5.0, 10.0, 30.0])
+def test_blocked_folds_never_split_a_block(places, degrees):
+    for seed in range(3):
+        fold, block = blocked_folds(*places, 5, seed, degrees=degrees), block_of(*places, degrees)
+        assert all(np.unique(fold[block == number]).size == 1 for number in np.unique(block))
+        assert np.unique(fold).size == 5
+
+
+def test_random_folds_flatter_what_only_interpolates(places, small):
+    """A smooth field, by harmonics that can follow it between the points of training but not into an empty block."""
+    rng = np.random.default_rng(9)
+    lon, lat = (np.repeat(axis, 4) + rng.normal(0, 2, 4 * 150) for axis in (places[0][:150], places[1][:150] * 0.9))
+    lon, lat = np.clip(lon, -180, 180), np.clip(lat, -90, 90)
+    points = contenders(lon, lat, [])["xyz"]
+    centres = rng.normal(size=(60, 3))
+    field = np.exp((points @ (centres / np.linalg.norm(centres, axis=1, keepdims=True)).T - 1) * 30) @ rng.normal(
+        size=60
+    )
+    deep = Encoder(Siren(144, 16, 1, 12), Hyperparameters(12, 16, 1, 12), name="deep")
+    harmonics = contenders(lon, lat, [deep])["harmonics, L = 12"]
+    scores = by_setting(evaluate({"harmonics": harmonics}, numbers(field), lon, lat, seeds=2), "R2")
+    assert scores["random"] > 0.7
+    assert scores["blocked"] < scores["random"] - 0.2
+
+
+def test_fewer_blocks_than_folds_is_refused():
+    x = np.random.default_rng(0).normal(size=(40, 2))
+    with pytest.raises(DataError, match="lie in 1 blocks"):
+        evaluate({"x": x}, numbers(x[:, 0]), np.full(40, 5.0), np.full(40, 5.0))
+
+
+def test_contenders_hold_the_harmonics_of_each_encoder_once(places, small):
+    deep = Encoder(Siren(144, 16, 1, 12), Hyperparameters(12, 16, 1, 12), name="small")
+    features = contenders(*places, [small, deep, small])
+    assert {name: x.shape[1] for name, x in features.items()} == {
+        "small": 12,
+        "small (2)": 12,
+        "small (3)": 12,
+        "harmonics, L = 12": 144,
+        "harmonics, L = 8": 64,
+        "xyz": 3,
+        "lon/lat": 2,
+        "no information": 1,
+    }
+    np.testing.assert_array_equal(features["small"], small.encode(*places))
+
+
+# The released notebook
+
+
+def test_the_notebook_s_protocol_is_the_same_for_the_same_seed(places):
+    rng = np.random.default_rng(10)
+    x = rng.normal(size=(200, 5))
+    y = numbers(x[:, 0] + 5)
+    first, again = (evaluate_notebook({"x": x}, y, seeds=2, epochs=150)[0] for _ in range(2))
+    assert first == again
+    assert first.setting == "notebook"
+    assert len(set(first.values["test MSE"])) == 2
+    assert first.mean("R2") > 0.8
+    scale = np.var(y.values / y.values.max())
+    assert first.mean("test MSE") == pytest.approx((1 - first.mean("R2")) * scale, rel=0.3)
+
+
+def test_the_notebook_s_protocol_asks_for_numbers_with_a_positive_maximum():
+    with pytest.raises(TableError, match="holds classes"):
+        evaluate_notebook({}, labels(["a", "b"] * 10))
+    with pytest.raises(TableError, match="not positive"):
+        evaluate_notebook({}, numbers(-np.arange(30.0)))
+
+
+# Continents
+
+
+@pytest.mark.parametrize(
+    ("lon", "lat", "continent"),
+    [
+        (36.8, -1.3, "Africa"),
+        (31.2, 30.0, "Africa"),
+        (2.3, 48.9, "Europe"),
+        (37.6, 55.8, "Europe"),
+        (82.9, 55.0, "Asia"),
+        (131.9, 43.1, "Asia"),
+        (139.7, 35.7, "Asia"),
+        (32.9, 39.9, "Asia"),
+        (-99.1, 19.4, "North America"),
+        (-157.9, 21.3, "North America"),
+        (-70.7, -33.4, "South America"),
+        (-52.3, 4.9, "South America"),
+        (151.2, -33.9, "Oceania"),
+        (166.7, -77.8, "Antarctica"),
+    ],
+)
+def test_the_continent_of_a_known_point(lon, lat, continent):
+    assert continents(np.array([lon]), np.array([lat])) == [continent]
+
+
+def test_a_few_rows_of_a_continent_mend_a_planted_offset():
+    rng = np.random.default_rng(11)
+    group = np.repeat(["A", "B", "C", "D"], 200)
+    where = np.eye(4)[np.unique(group, return_inverse=True)[1]]
+    shared = rng.normal(size=(800, 3))
+    y = shared.sum(axis=1) + where @ [0.0, 10.0, -10.0, 5.0] + rng.normal(0, 0.1, 800)
+    scores = evaluate_holdout({"x": np.concatenate([shared, where], axis=1)}, numbers(y), group, seeds=2)
+    assert [score.setting for score in scores[:4]] == ["zero-shot", "1%", "5%", "10%"]
+    assert [score.group for score in scores[::4]] == ["A", "B", "C", "D", "mean"]
+    for continent in range(5):
+        zero, one, five, ten = (score.mean("RMSE") for score in scores[4 * continent : 4 * continent + 4])
+        assert ten < five < one < zero
+        assert ten < 1.0
+    mean = np.mean([score.mean("R2") for score in scores[3:16:4]])
+    assert scores[19].mean("R2") == pytest.approx(mean)
+
+
+def test_shares_of_a_continent_are_nested_and_judged_on_the_same_rows():
+    rows = np.arange(100, 400)
+    parts = list(_shots(rows, 0))
+    assert [extra.size for _, extra in parts] == [0, 3, 15, 30]
+    for test, extra in parts:
+        np.testing.assert_array_equal(test, parts[0][0])
+        assert not np.intersect1d(test, extra).size
+        assert np.isin(extra, parts[-1][1]).all()
+    assert parts[0][0].size == 270
+
+
+def test_holding_out_takes_three_continents():
+    x = np.random.default_rng(0).normal(size=(60, 2))
+    with pytest.raises(TableError, match="lie on 2 continents"):
+        evaluate_holdout({"x": x}, numbers(x[:, 0]), np.repeat(["A", "B"], 30))
+    with pytest.raises(TableError, match="No continent has 20 rows"):
+        evaluate_holdout({"x": x}, numbers(x[:, 0]), np.repeat(["A", "B", "C", "D"], 15))
+
+
+# Reports
+
+
+def test_an_evaluation_is_the_same_numbers_in_every_form(places):
+    rng = np.random.default_rng(12)
+    x = rng.normal(size=(ROWS, 3))
+    scores = evaluate({"x": x}, numbers(x[:, 0] * 5000 + rng.normal(0, 900, ROWS)), *places, seeds=3)
+    evaluation = Evaluation({"rows": ROWS}, ("a note",), tuple(scores))
+    assert json.loads(json.dumps(evaluation.document()))["scores"][0]["values"]["R2"] == list(scores[0].values["R2"])
+    rows = evaluation.rows()
+    assert list(rows[0]) == ["features", "dim", "probe", "setting", "R2", "R2 std", "RMSE", "RMSE std"]
+    assert rows[1]["R2"] == np.mean(scores[1].values["R2"])
+    assert rows[1]["R2 std"] == np.std(scores[1].values["R2"], ddof=1)
+    (row,) = evaluation.table()
+    assert list(row) == ["features", "dim", "probe", "R2 random", "R2 blocked", "RMSE random", "RMSE blocked"]
+    assert row["R2 blocked"] == f"{rows[1]['R2']:.3f} ± {rows[1]['R2 std']:.3f}"
+    assert (
+        "±"
+        not in Evaluation({}, (), tuple(evaluate({"x": x}, numbers(x[:, 0]), *places, seeds=1))).table()[0]["R2 random"]
+    )
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not TABLES.is_dir(), reason="the real data in ../shared are not here")
+def test_real_tables_are_evaluated(small, tmp_path):
+    small.save(tmp_path / "small.safetensors")
+    notes = []
+    evaluation = evaluate_table(
+        TABLES / "air_temperature_stations.csv",
+        "mean_temperature_c",
+        encoders=[tmp_path / "small.safetensors"],
+        seeds=2,
+        tell=notes.append,
+    )
+    assert notes == ["mean_temperature_c: regression, 3,076 rows"]
+    found = {(score.features, score.setting): score.mean("R2") for score in evaluation.scores}
+    assert found["harmonics, L = 8", "random"] > found["harmonics, L = 8", "blocked"] > found["lon/lat", "blocked"]
+    held = evaluate_table(
+        TABLES / "populated_places.csv",
+        "featurecla",
+        encoders=[tmp_path / "small.safetensors"],
+        protocol="holdout continent",
+        seeds=1,
+    )
+    assert {score.group for score in held.scores} >= {"Africa", "Asia", "Europe", "Oceania", "mean"}
