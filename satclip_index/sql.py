@@ -153,7 +153,9 @@ def read_table(
     for name in types if columns is None else columns:
         quoted = '"' + name.replace('"', '""') + '"'
         value = quoted
-        if name in numbers:  # the CSV reader takes a bare cast for the column's type, and fails at the first that is not
+        if (
+            name in numbers
+        ):  # of a bare column the CSV reader takes the cast for the type, and fails at the first misfit
             text = types[name] == "VARCHAR"
             value = f"TRY_CAST(concat({quoted}, '') AS DOUBLE)" if text else f"TRY_CAST({quoted} AS DOUBLE)"
         if types[name].startswith("GEOMETRY"):

@@ -137,12 +137,13 @@ def test_the_notebook_s_protocol_prints_test_mse(run, monkeypatch):
 def test_rows_without_a_place_or_a_value_are_counted(run, folder):
     lines = (folder / "points.csv").read_text().splitlines()
     spoilt = [lines[0], *lines[1:], "x,abc,1,2,west,1", "x,,1,2,west,1", "x,1,95,2,west,1", "x,5,5,,west,1"]
+    spoilt.append("x,5,5,NA,west,1")
     (folder / "spoilt.csv").write_text("\n".join(spoilt) + "\n")
     code, _, err = run("--target", "warm", "--seeds", 1, table="spoilt.csv")
     assert code == 0
     assert err.splitlines() == [
-        "3 rows without a point on Earth left out",
-        "1 rows without warm left out",
+        "rows without a point on Earth left out: 3",
+        "rows without warm left out: 2",
         "warm: regression, 150 rows",
     ]
 

@@ -184,14 +184,25 @@ def test_an_independent_fit_on_the_same_folds_agrees(places):
 def test_a_planted_linear_target_is_recovered_and_noise_is_not(places):
     rng = np.random.default_rng(7)
     x, noise = rng.normal(size=(ROWS, 12)), rng.normal(size=(ROWS, 12))
-    scores = evaluate({"x": x, "noise": noise}, numbers(x @ rng.normal(size=12) + 4), *places, seeds=2, mlp=True)
-    found = {(score.features, score.probe, score.setting): score for score in scores}
-    assert len(found) == 8
+    scores = evaluate({"x": x, "noise": noise}, numbers(x @ rng.normal(size=12) + 4), *places, seeds=2)
+    found = {(score.features, score.setting): score.values["R2"] for score in scores}
     for setting in ("random", "blocked"):
-        assert found["x", "ridge", setting].mean("R2") > 0.999
-        assert found["x", "MLP", setting].mean("R2") > 0.95
-        assert abs(found["noise", "ridge", setting].mean("R2")) < 0.05
-    assert len(found["x", "MLP", "random"].values["R2"]) == 2
+        assert min(found["x", setting]) > 0.999
+        assert max(map(abs, found["noise", setting])) < 0.05
+
+
+def test_the_mlp_probe_learns_what_no_line_can(places):
+    rng = np.random.default_rng(7)
+    x = rng.normal(size=(ROWS, 4))
+    y = np.abs(x[:, 0]) + np.abs(x[:, 1])
+    scores = evaluate({"x": x}, numbers(y), *places, seeds=1, mlp=True)
+    assert [score.probe for score in scores] == ["ridge", "ridge", "MLP", "MLP"]
+    assert max(score.mean("R2") for score in scores[:2]) < 0.1
+    assert min(score.mean("R2") for score in scores[2:]) > 0.8
+    names = np.where(y > np.median(y), "far", "near")
+    scores = evaluate({"x": x}, labels(names), *places, seeds=1, mlp=True)
+    assert scores[0].mean("accuracy") < 0.6
+    assert scores[2].mean("accuracy") > 0.85
 
 
 def test_many_classes_are_told_apart_by_least_squares(places):
@@ -219,20 +230,19 @@ def test_blocked_folds_never_split_a_block(places, degrees):
         assert np.unique(fold).size == 5
 
 
-def test_random_folds_flatter_what_only_interpolates(places, small):
+def test_random_folds_flatter_what_only_interpolates(places):
     """A smooth field, by harmonics that can follow it between the points of training but not into an empty block."""
     rng = np.random.default_rng(9)
-    lon, lat = (np.repeat(axis, 4) + rng.normal(0, 2, 4 * 150) for axis in (places[0][:150], places[1][:150] * 0.9))
+    lon, lat = (np.repeat(axis[:150], 4) + rng.normal(0, 2, ROWS) for axis in (places[0], places[1] * 0.9))
     lon, lat = np.clip(lon, -180, 180), np.clip(lat, -90, 90)
-    points = contenders(lon, lat, [])["xyz"]
-    centres = rng.normal(size=(60, 3))
-    field = np.exp((points @ (centres / np.linalg.norm(centres, axis=1, keepdims=True)).T - 1) * 30) @ rng.normal(
-        size=60
-    )
-    deep = Encoder(Siren(144, 16, 1, 12), Hyperparameters(12, 16, 1, 12), name="deep")
-    harmonics = contenders(lon, lat, [deep])["harmonics, L = 12"]
-    scores = by_setting(evaluate({"harmonics": harmonics}, numbers(field), lon, lat, seeds=2), "R2")
-    assert scores["random"] > 0.7
+    deep = Encoder(Siren(256, 16, 1, 12), Hyperparameters(16, 16, 1, 12), name="deep")
+    features = contenders(lon, lat, [deep])
+    centres = rng.normal(size=(200, 3))
+    nearness = features["xyz"] @ (centres / np.linalg.norm(centres, axis=1, keepdims=True)).T
+    field = np.exp(100 * (nearness - 1)) @ rng.normal(size=200)
+    harmonics = {"harmonics": features["harmonics, L = 16"]}
+    scores = by_setting(evaluate(harmonics, numbers(field), lon, lat, seeds=2), "R2")
+    assert scores["random"] > 0.9
     assert scores["blocked"] < scores["random"] - 0.2
 
 
@@ -318,8 +328,8 @@ def test_a_few_rows_of_a_continent_mend_a_planted_offset():
     assert [score.group for score in scores[::4]] == ["A", "B", "C", "D", "mean"]
     for continent in range(5):
         zero, one, five, ten = (score.mean("RMSE") for score in scores[4 * continent : 4 * continent + 4])
-        assert ten < five < one < zero
-        assert ten < 1.0
+        assert one < zero
+        assert max(five, ten) < zero / 3
     mean = np.mean([score.mean("R2") for score in scores[3:16:4]])
     assert scores[19].mean("R2") == pytest.approx(mean)
 
@@ -374,7 +384,7 @@ def test_real_tables_are_evaluated(small, tmp_path):
         TABLES / "air_temperature_stations.csv",
         "mean_temperature_c",
         encoders=[tmp_path / "small.safetensors"],
-        seeds=2,
+        seeds=1,
         tell=notes.append,
     )
     assert notes == ["mean_temperature_c: regression, 3,076 rows"]

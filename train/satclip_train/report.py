@@ -16,7 +16,7 @@ from .contenders import contenders
 from .evaluation import Progress, evaluate, evaluate_holdout, evaluate_notebook
 from .probe import BLOCK_DEGREES
 from .scores import Evaluation, Score
-from .target import Target, Task, find_target
+from .target import Target, Task, find_target, mostly_numbers
 
 Protocol = Literal["folds", "satclip-notebook", "holdout continent"]
 Tell = Callable[[str], None]
@@ -75,14 +75,16 @@ def evaluate_table(
     DataError
         If the points lie in fewer blocks than there are folds.
     """
-    loaded = [Encoder.load(source) for source in encoders]
     columns = [target] + ([continent_column] if continent_column else [])
     table = read_points(path, columns, lon=lon, lat=lat)
+    if task != "classification" and mostly_numbers(table.columns[target]):
+        table = read_points(path, columns, lon=lon, lat=lat, numbers=[target])
     found, kept, notes = find_target(target, table.columns[target], task)
-    notes[:0] = [f"{count:,} rows {reason} left out" for reason, count in table.dropped.items()]
+    notes[:0] = [f"rows {reason} left out: {count:,}" for reason, count in table.dropped.items()]
     if tell:
         for note in notes:
             tell(note)
+    loaded = [Encoder.load(source) for source in encoders]
     x, y = table.lon[kept], table.lat[kept]
     features = contenders(x, y, loaded)
     scores: list[Score]

@@ -1,5 +1,6 @@
 """The column to be predicted: numbers or classes, and what a prediction of it is worth."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +16,8 @@ FEW_INTEGERS = 20
 CLASS_ROWS = 5
 """A class needs so many rows: one for each fold."""
 LEAST_ROWS = 20
+MOSTLY = 0.5
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,13 @@ def find_target(
     if different.size == len(column):
         raise TableError(f"Column {name!r} is different in every row; as classes it can't be predicted.")
     return _classes(name, column)
+
+
+def mostly_numbers(column: NDArray[Any]) -> bool:
+    """Return whether a column of text is one of numbers, with marks such as NA where some are missing."""
+    if column.dtype.kind != "O" or not all(isinstance(value, str) for value in column):
+        return False
+    return bool(np.mean([_NUMBER.fullmatch(value.strip()) is not None for value in column]) > MOSTLY)
 
 
 def _classes(name: str, column: NDArray[Any]) -> tuple[Target, NDArray[np.bool_], list[str]]:
