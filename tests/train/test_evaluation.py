@@ -3,20 +3,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
-from sklearn.metrics import accuracy_score, f1_score, r2_score, root_mean_squared_error
-from sklearn.preprocessing import StandardScaler
+from sklearn.linear_model import Ridge, RidgeClassifier
+from sklearn.metrics import accuracy_score, r2_score
 
-from satclip_index.cities import continents
 from satclip_index.encoder import Encoder, Hyperparameters, Siren
 from satclip_index.errors import DataError, TableError
 from satclip_train.contenders import contenders
-from satclip_train.evaluation import _shots, evaluate, evaluate_holdout, evaluate_notebook
-from satclip_train.logistic import LogisticFolds
+from satclip_train.evaluation import evaluate, evaluate_notebook
 from satclip_train.points import block_of, uniform_points
 from satclip_train.probe import blocked_folds, random_folds
 from satclip_train.report import evaluate_table
-from satclip_train.ridge import RidgeFolds
 from satclip_train.scores import Evaluation
 from satclip_train.target import find_target
 
@@ -45,120 +41,6 @@ def labels(values):
 
 def by_setting(scores, metric):
     return {score.setting: score.mean(metric) for score in scores}
-
-
-# Targets
-
-
-def test_the_task_is_found_from_the_column():
-    rng = np.random.default_rng(0)
-    assert find_target("t", rng.normal(size=50))[0].task == "regression"
-    assert find_target("t", rng.integers(0, 1000, 200))[0].task == "regression"
-    assert find_target("t", rng.integers(0, 3, 50))[0].classes == ("0", "1", "2")
-    assert find_target("t", rng.integers(0, 3, 50).astype(float))[0].classes == ("0", "1", "2")
-    assert find_target("t", rng.random(50) > 0.5)[0].classes == ("False", "True")
-    assert find_target("t", np.array(["b", "a"] * 25, dtype=object))[0].classes == ("a", "b")
-    assert find_target("t", rng.integers(0, 3, 50), "regression")[0].task == "regression"
-
-
-def test_rare_classes_are_left_out_and_counted():
-    column = np.array(["wet"] * 12 + ["dry"] * 12 + ["odd"] * 4, dtype=object)
-    target, kept, notes = find_target("t", column)
-    assert target.classes == ("dry", "wet")
-    assert kept.tolist() == [True] * 24 + [False] * 4
-    assert target.values.tolist() == [1] * 12 + [0] * 12
-    assert notes[1] == "classes of fewer than 5 rows left out: 1, with 4 rows"
-
-
-@pytest.mark.parametrize(
-    ("column", "task", "complaint"),
-    [
-        (np.full(30, 2.5), None, "is 2.5 in all 30 rows"),
-        (np.array([f"name {i}" for i in range(30)], dtype=object), None, "different in every row"),
-        (np.array(["a"] * 28 + ["b", "c"], dtype=object), None, "has 1 classes of at least 5 rows"),
-        (np.array(["a", "b"] * 15, dtype=object), "regression", "regression needs numbers"),
-        (np.arange(8.5), None, "Only 9 rows"),
-        (np.array([[1], [2]] * 15 + [None], dtype=object)[:-1], None, "neither numbers nor labels"),
-        (np.arange(30).astype("datetime64[D]"), None, "neither numbers nor labels"),
-    ],
-)
-def test_a_column_that_can_not_be_predicted_is_refused(column, task, complaint):
-    with pytest.raises(TableError, match=complaint):
-        find_target("t", column, task)
-
-
-def test_metrics_are_those_of_scikit_learn():
-    rng = np.random.default_rng(1)
-    y, rows = rng.normal(size=40), rng.permutation(40)[:25]
-    said = rng.normal(size=(25, 1))
-    expected = (r2_score(y[rows], said), root_mean_squared_error(y[rows], said[:, 0]))
-    assert numbers(y).scores(said, rows) == pytest.approx(expected)
-    names = rng.choice(list("abcd"), 40)
-    target, said = labels(names), rng.normal(size=(25, 4))
-    truth, chosen = names[rows], np.array(list("abcd"))[said.argmax(axis=1)]
-    expected = (accuracy_score(truth, chosen), f1_score(truth, chosen, average="macro"))
-    assert target.scores(said, rows) == pytest.approx(expected)
-
-
-# Models
-
-
-def correlated(count, dim, seed):
-    rng = np.random.default_rng(seed)
-    return rng.normal(size=(count, dim)) @ rng.normal(size=(dim, dim)) * 10.0 ** rng.uniform(-2, 2, dim) + 3
-
-
-@pytest.mark.parametrize("classify", [False, True])
-def test_ridge_over_folds_is_scikit_learn_s_ridge_on_each_fold(classify):
-    x, rng = correlated(200, 15, 0), np.random.default_rng(1)
-    y = x @ rng.normal(size=(15, 3)) + rng.normal(size=(200, 3)) * x.std()
-    if classify:
-        y = np.eye(3)[y.argmax(axis=1)]
-    fold = rng.permutation(np.arange(200) % 4)
-    models = RidgeFolds(x, y, fold, classify=classify)
-    for held in range(4):
-        train, test, extra = fold != held, np.flatnonzero(fold == held)[3:], np.flatnonzero(fold == held)[:3]
-        scaler = StandardScaler().fit(x[train])
-        theirs = Ridge(alpha=models.penalties[held]).fit(scaler.transform(x[train]), y[train])
-        np.testing.assert_allclose(models.predict(held, test), theirs.predict(scaler.transform(x[test])), atol=1e-8)
-        train[extra] = True  # a few rows of the held-out fold
-        scaler = StandardScaler().fit(x[train])
-        theirs = Ridge(alpha=models.penalties[held]).fit(scaler.transform(x[train]), y[train])
-        found = models.predict(held, test, extra)
-        np.testing.assert_allclose(found, theirs.predict(scaler.transform(x[test])), atol=1e-8)
-
-
-def test_ridge_survives_more_features_than_rows_and_features_that_never_vary():
-    x = np.concatenate([correlated(60, 90, 0), np.full((60, 2), 7.0)], axis=1)
-    models = RidgeFolds(x, x[:, :1], random_folds(60, 5, 0), classify=False)
-    assert np.isfinite(models.out_of_fold()).all()
-
-
-@pytest.mark.parametrize("penalty", [1000.0, 10.0, 1.0])
-def test_logistic_regression_is_scikit_learn_s(penalty):
-    x, rng = correlated(300, 20, 2), np.random.default_rng(3)
-    codes = (StandardScaler().fit_transform(x) @ rng.normal(size=(20, 3)) + rng.gumbel(size=(300, 3)) * 4).argmax(
-        axis=1
-    )
-    fold = np.arange(300) % 3
-    models = LogisticFolds(x, np.eye(3)[codes], fold)
-    models.penalties, models._start = [penalty] * 3, [np.zeros((21, 3))] * 3
-    ours = np.exp(models.predict(0, np.flatnonzero(fold == 0)))
-    z = StandardScaler().fit_transform(x)
-    theirs = LogisticRegression(C=1 / penalty, tol=1e-8, max_iter=2000).fit(z[fold != 0], codes[fold != 0])
-    np.testing.assert_allclose(ours, theirs.predict_proba(z[fold == 0]), atol=5e-3)
-
-
-@pytest.mark.parametrize("model", [RidgeFolds, LogisticFolds])
-def test_targets_of_the_held_out_fold_change_nothing_in_its_model(model):
-    x, rng = correlated(150, 6, 4), np.random.default_rng(5)
-    y, fold = np.eye(3)[rng.integers(0, 3, 150)], np.arange(150) % 5
-    other = y.copy()
-    other[fold == 2] = np.roll(other[fold == 2], 1, axis=1)
-    more = {"classify": True} if model is RidgeFolds else {}
-    rows = np.flatnonzero(fold == 2)
-    first, second = (model(x, target, fold, **more).predict(2, rows) for target in (y, other))
-    np.testing.assert_allclose(first, second, atol=1e-9)
 
 
 # Folds
@@ -289,68 +171,6 @@ def test_the_notebook_s_protocol_asks_for_numbers_with_a_positive_maximum():
         evaluate_notebook({}, labels(["a", "b"] * 10))
     with pytest.raises(TableError, match="not positive"):
         evaluate_notebook({}, numbers(-np.arange(30.0)))
-
-
-# Continents
-
-
-@pytest.mark.parametrize(
-    ("lon", "lat", "continent"),
-    [
-        (36.8, -1.3, "Africa"),
-        (31.2, 30.0, "Africa"),
-        (2.3, 48.9, "Europe"),
-        (37.6, 55.8, "Europe"),
-        (82.9, 55.0, "Asia"),
-        (131.9, 43.1, "Asia"),
-        (139.7, 35.7, "Asia"),
-        (32.9, 39.9, "Asia"),
-        (-99.1, 19.4, "North America"),
-        (-157.9, 21.3, "North America"),
-        (-70.7, -33.4, "South America"),
-        (-52.3, 4.9, "South America"),
-        (151.2, -33.9, "Oceania"),
-        (166.7, -77.8, "Antarctica"),
-    ],
-)
-def test_the_continent_of_a_known_point(lon, lat, continent):
-    assert continents(np.array([lon]), np.array([lat])) == [continent]
-
-
-def test_a_few_rows_of_a_continent_mend_a_planted_offset():
-    rng = np.random.default_rng(11)
-    group = np.repeat(["A", "B", "C", "D"], 200)
-    where = np.eye(4)[np.unique(group, return_inverse=True)[1]]
-    shared = rng.normal(size=(800, 3))
-    y = shared.sum(axis=1) + where @ [0.0, 10.0, -10.0, 5.0] + rng.normal(0, 0.1, 800)
-    scores = evaluate_holdout({"x": np.concatenate([shared, where], axis=1)}, numbers(y), group, seeds=2)
-    assert [score.setting for score in scores[:4]] == ["zero-shot", "1%", "5%", "10%"]
-    assert [score.group for score in scores[::4]] == ["A", "B", "C", "D", "mean"]
-    for continent in range(5):
-        zero, one, five, ten = (score.mean("RMSE") for score in scores[4 * continent : 4 * continent + 4])
-        assert one < zero
-        assert max(five, ten) < zero / 3
-    mean = np.mean([score.mean("R2") for score in scores[3:16:4]])
-    assert scores[19].mean("R2") == pytest.approx(mean)
-
-
-def test_shares_of_a_continent_are_nested_and_judged_on_the_same_rows():
-    rows = np.arange(100, 400)
-    parts = list(_shots(rows, 0))
-    assert [extra.size for _, extra in parts] == [0, 3, 15, 30]
-    for test, extra in parts:
-        np.testing.assert_array_equal(test, parts[0][0])
-        assert not np.intersect1d(test, extra).size
-        assert np.isin(extra, parts[-1][1]).all()
-    assert parts[0][0].size == 270
-
-
-def test_holding_out_takes_three_continents():
-    x = np.random.default_rng(0).normal(size=(60, 2))
-    with pytest.raises(TableError, match="lie on 2 continents"):
-        evaluate_holdout({"x": x}, numbers(x[:, 0]), np.repeat(["A", "B"], 30))
-    with pytest.raises(TableError, match="No continent has 20 rows"):
-        evaluate_holdout({"x": x}, numbers(x[:, 0]), np.repeat(["A", "B", "C", "D"], 15))
 
 
 # Reports
