@@ -114,8 +114,9 @@ def notebook_scores(
     Notes
     -----
     microsoft/satclip, notebooks/B01_Example_Air_Temperature_Prediction.ipynb: an MLP with three hidden layers of 64,
-    Adam at 1e-3 for 3,000 full-batch epochs, mean squared error on the half not trained on. The released network lists
-    its second and third layer by multiplying a list, so that they are one layer used twice; so are they here.
+    Adam at 1e-3 for 3,000 full-batch epochs, mean squared error on the half not trained on. In the copies of it that
+    other repositories carry, the second and third layer are listed by multiplying a list, so that they are one layer
+    used twice; so are they here. The notebook's own listing of the layers was not at hand.
     """
     order = np.random.default_rng(seed).permutation(len(x))
     train, test = torch.from_numpy(order[: len(x) // 2]), torch.from_numpy(order[len(x) // 2 :])
