@@ -12,6 +12,15 @@ from numpy.typing import NDArray
 from .errors import PlaceError
 from .grid import unit_vectors
 
+_CONTINENTS = {
+    "AF": "Africa",
+    "AN": "Antarctica",
+    "AS": "Asia",
+    "EU": "Europe",
+    "NA": "North America",
+    "OC": "Oceania",
+    "SA": "South America",
+}
 _NOT_ALNUM = {code: None for code in range(128) if not chr(code).isalnum()}
 
 
@@ -75,6 +84,39 @@ def nearest_cities(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> tuple[
     return [raw["name"] for raw in nearest], [_country(raw["countrycode"])["name"] for raw in nearest]
 
 
+def continents(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> list[str]:
+    """Return the continent of each point: that of the country of the nearest city.
+
+    Parameters
+    ----------
+    lon, lat : (n,) float64
+        Degrees.
+
+    Returns
+    -------
+    list of str
+        Africa, Antarctica, Asia, Europe, North America, Oceania or South America.
+
+    Notes
+    -----
+    An approximation. A country lies wholly on the continent that GeoNames gives it (Turkey and Kazakhstan in Asia,
+    Egypt in Africa, Hawaii in North America), but for Russia, which is divided by the time zones of its cities: Asia
+    begins with Asia/Yekaterinburg. All south of 60 degrees south is Antarctica. A point at sea, or near a border, goes
+    with the nearest city of more than 15,000 people.
+    """
+    cities = _raw_cities()
+    nearest = _tree().query(unit_vectors(lon, lat))[1]
+    found = [_continent(cities[int(at)]) for at in nearest]
+    return ["Antarctica" if south < -60 else name for name, south in zip(found, lat, strict=True)]
+
+
+def _continent(raw: dict[str, Any]) -> str:
+    if raw["countrycode"] == "RU":
+        return "Asia" if raw["timezone"].startswith("Asia/") else "Europe"
+    code = _country(raw["countrycode"]).get("continentcode", "")
+    return _CONTINENTS.get(code, "elsewhere")
+
+
 def _city(raw: dict[str, Any]) -> City:
     return City(
         raw["name"], raw["countrycode"], raw["admin1code"], raw["longitude"], raw["latitude"], raw["population"]
@@ -120,3 +162,11 @@ def _points() -> NDArray[np.float64]:
     """Return every city as a point on the unit sphere, (n, 3)."""
     lon, lat = np.array([(raw["longitude"], raw["latitude"]) for raw in _raw_cities()], dtype=np.float64).T
     return unit_vectors(lon, lat)
+
+
+@lru_cache(maxsize=1)
+def _tree() -> Any:
+    """Return a k-d tree over the cities; the nearest chord is the nearest arc."""
+    from scipy.spatial import cKDTree
+
+    return cKDTree(_points())

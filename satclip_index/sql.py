@@ -1,21 +1,32 @@
 """DuckDB over an atlas: every cell as a row, every embedding as a column."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import numpy as np
+from numpy.typing import NDArray
 
 from .atlas import Atlas, open_atlas
-from .errors import QueryError
+from .errors import QueryError, TableError
 from .formats import Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _CHUNK_ROWS = 8192
+_READERS = {
+    ".csv": "read_csv({}, sample_size = -1)",
+    ".tsv": "read_csv({}, sample_size = -1)",
+    ".parquet": "read_parquet({})",
+    ".geoparquet": "read_parquet({})",
+    ".json": "read_json({}, sample_size = -1)",
+    ".jsonl": "read_json({}, sample_size = -1)",
+    ".ndjson": "read_json({}, sample_size = -1)",
+}
 
 
 def connect(atlas: "str | Path | Atlas" = "atlas", *, database: str = ":memory:") -> duckdb.DuckDBPyConnection:
@@ -104,6 +115,94 @@ def _batches(reader: "pa.RecordBatchReader") -> Iterator["pa.RecordBatch"]:
             except StopIteration:
                 return
         yield batch
+
+
+def table_columns(path: str | Path) -> dict[str, str]:
+    """Return the columns of a table in a file, with DuckDB's name of each one's type.
+
+    Parameters
+    ----------
+    path : str or Path
+        CSV, TSV, Parquet, GeoParquet, JSON or JSON lines, by its suffix; text may be compressed as ``.gz``.
+
+    Raises
+    ------
+    TableError
+        If there is no such file, or DuckDB cannot read it as what its name says.
+    """
+    described = _fetch(path, "DESCRIBE SELECT * FROM {}")
+    return dict(zip(described["column_name"].tolist(), described["column_type"].tolist(), strict=True))
+
+
+def read_table(
+    path: str | Path, columns: Sequence[str] | None = None, *, numbers: Collection[str] = ()
+) -> dict[str, NDArray[Any]]:
+    """Return columns of a table in a file as NumPy arrays.
+
+    Parameters
+    ----------
+    path : str or Path
+        As for :func:`table_columns`.
+    columns : sequence of str, optional
+        Which columns, all if None; each must be one of the table's.
+    numbers : collection of str
+        Columns to be read as float64; what is not a number there becomes NaN.
+
+    Returns
+    -------
+    dict of (n,) array
+        Numbers as DuckDB has them, or as float64 with NaN where some are missing; all else as objects with None where
+        missing, geometries as WKB.
+
+    Raises
+    ------
+    TableError
+        As for :func:`table_columns`.
+    """
+    types = table_columns(path)
+    selected = []
+    for name in types if columns is None else columns:
+        quoted = '"' + name.replace('"', '""') + '"'
+        value = quoted
+        if (
+            name in numbers
+        ):  # of a bare column the CSV reader takes the cast for the type, and fails at the first misfit
+            text = types[name] == "VARCHAR"
+            value = f"TRY_CAST(concat({quoted}, '') AS DOUBLE)" if text else f"TRY_CAST({quoted} AS DOUBLE)"
+        if types[name].startswith("GEOMETRY"):
+            value = f"ST_AsWKB({quoted})"
+        selected.append(f"{value} AS {quoted}")
+    return {name: _filled(column) for name, column in _fetch(path, f"SELECT {', '.join(selected)} FROM {{}}").items()}
+
+
+def _fetch(path: str | Path, query: str) -> dict[str, Any]:
+    """Return the answer of a query about one file, whose reader stands for the braces."""
+    path = Path(path)
+    suffix = path.with_suffix("").suffix if path.suffix.lower() == ".gz" else path.suffix
+    reader = _READERS.get(suffix.lower())
+    if not path.is_file():
+        raise TableError(f"No table at {path}.")
+    if reader is None:
+        raise TableError(f"{path} is of no kind read here; expected a name that ends in {', '.join(_READERS)}.")
+    try:
+        with _one_line(), duckdb.connect() as connection:
+            answer: dict[str, Any] = connection.execute(
+                query.replace("{}", reader.format(_file_literal(path)))
+            ).fetchnumpy()
+    except QueryError as error:
+        raise TableError(f"{path} could not be read as a table: {str(error)[:300]}") from None
+    return answer
+
+
+def _filled(column: Any) -> NDArray[Any]:
+    """Return a column of DuckDB's without a mask: NaN or None where a value is missing."""
+    missing = np.ma.getmaskarray(column) if isinstance(column, np.ma.MaskedArray) else None
+    values = np.asarray(getattr(column, "data", column) if missing is not None else column)
+    if missing is None or not missing.any():
+        return values
+    filled = values.astype(np.float64 if values.dtype.kind in "iuf" else object)
+    filled[missing] = np.nan if values.dtype.kind in "iuf" else None
+    return filled
 
 
 @contextmanager

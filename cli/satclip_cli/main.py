@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from satclip_index.errors import SatclipIndexError
 
-from . import build, info, like, sql, train
+from . import build, info, like, probe, sql, train
 from .render import complain
 
 _NEGATIVE_LON = re.compile(r"-[\d.][^,]*,.*")
@@ -39,6 +39,7 @@ app.command("build")(build.build)
 app.command("like")(like.like)
 app.command("sql")(sql.sql)
 app.command("info")(info.info)
+app.command("probe")(probe.probe)
 app.command("train")(train.train)
 
 

@@ -22,8 +22,11 @@ from satclip_index.formats import FORMATS, SUFFIXES, Row, plain_value, write_row
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from satclip_train.scores import Evaluation
+
 FORMAT_HELP = f"table, {', '.join(FORMATS)}. By default from the name of -o; else table on a terminal, jsonl in a pipe."
-_TABLE_ROWS = 40
+_REPORTS = {".md": "markdown", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
+REPORT_HELP = "table, markdown, json (everything), jsonl or csv. By default as for the other commands."
 
 
 def say(text: str, *, quiet: bool = False) -> None:
@@ -121,6 +124,42 @@ def show_document(document: dict[str, Any], kind: str) -> None:
     for name, value in document.items():
         table.add_row(name, escape(str(value)))
     _console(sys.stdout).print(table)
+
+
+def choose_report(given: str | None, out: Path | None) -> str:
+    """Return the format asked for a report, or what the file's name or the terminal implies."""
+    kinds = ("table", *dict.fromkeys(_REPORTS.values()))
+    if given and given not in kinds:
+        raise OutputError(f"{given!r} is not a format of a report; expected {', '.join(kinds)}.")
+    if out and not given and out.suffix.lower() not in _REPORTS:
+        raise OutputError(f"The name {out} implies no format; end it in {', '.join(_REPORTS)}, or give --format.")
+    implied = _REPORTS[out.suffix.lower()] if out and not given else None
+    return given or implied or ("table" if sys.stdout.isatty() else "jsonl")
+
+
+def show_report(evaluation: "Evaluation", *, kind: str, out: Path | None) -> None:
+    """Write an evaluation: settings side by side for a reader, a row for each score or everything for a machine."""
+
+    def write(file: IO[str]) -> None:
+        if kind == "json":
+            file.write(json.dumps(plain_value("", evaluation.document()), indent=1, ensure_ascii=False) + "\n")
+        elif kind == "markdown":
+            _write_markdown(evaluation.table(), file)
+        elif kind == "table":
+            _write_table(iter(evaluation.table()), file, None)
+        else:
+            write_rows(evaluation.rows(), file, kind=kind)
+
+    if out:
+        _write_file(out, write)
+    else:
+        write(sys.stdout)
+
+
+def _write_markdown(rows: list[dict[str, str]], file: IO[str]) -> None:
+    """Write rows as a Markdown table; a bar inside a value is escaped."""
+    for cells in (list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)):
+        file.write("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
 
 
 def _write_text(rows: Iterator[Row], file: IO[str], kind: str, query: dict[str, Any] | None, limit: int | None) -> None:

@@ -14,10 +14,10 @@ from satclip_index.errors import DataError
 from satclip_index.harmonics import real_harmonics
 
 from .points import block_of
+from .ridge import PENALTIES, RidgeFolds
 
 FloatMatrix = NDArray[np.float64]
-ALPHAS = tuple(10.0**power for power in range(-3, 5))
-"""Ridge penalties tried, per standardised feature and in units of one observation."""
+ALPHAS = PENALTIES
 BLOCK_DEGREES = 10.0
 
 
@@ -74,7 +74,7 @@ def probe(
     Notes
     -----
     Ridge regression; for labels, ridge on their indicator columns and the largest wins. The penalty is chosen anew for
-    each fold, by leaving out each of the other folds in turn.
+    each fold, by leaving out others of the folds: see :class:`satclip_train.ridge.RidgeFolds`.
     """
     x = np.asarray(features, dtype=np.float64)
     lon, lat = check_coordinates(lon, lat)
@@ -90,12 +90,13 @@ def probe(
     for assignment in (random_folds(len(x), folds, seed), blocked_folds(lon, lat, folds, seed)):
         if regression:
             y = labels.astype(np.float64)
-            predicted = _out_of_fold(x, y[:, None], assignment)[:, 0]
+            predicted = RidgeFolds(x, y[:, None], assignment, classify=False).out_of_fold()[:, 0]
             scores.append(float(1 - np.sum((y - predicted) ** 2) / np.sum((y - y.mean()) ** 2)))
         else:
             codes = np.unique(labels, return_inverse=True)[1]
             indicator = np.eye(codes.max() + 1)[codes]
-            scores.append(float(np.mean(_out_of_fold(x, indicator, assignment).argmax(axis=1) == codes)))
+            said = RidgeFolds(x, indicator, assignment, classify=True).out_of_fold().argmax(axis=1)
+            scores.append(float(np.mean(said == codes)))
     return ProbeScores("R2" if regression else "accuracy", *scores)
 
 
@@ -156,47 +157,3 @@ def baselines(
         torch.manual_seed(seed)
         network = Siren(legendre_polys**2, 512, 2, 256).double().eval()
         yield f"untrained SIREN, L = {legendre_polys}", network(harmonics).numpy()
-
-
-def _out_of_fold(x: FloatMatrix, y: FloatMatrix, fold: NDArray[np.int64]) -> FloatMatrix:
-    """Return the prediction for every row by models trained on the other folds."""
-    predicted = np.empty_like(y)
-    for held in np.unique(fold):
-        train, test = fold != held, fold == held
-        mean, deviation = x[train].mean(axis=0), x[train].std(axis=0)
-        scaled = (x - mean) / np.where(deviation > 1e-12, deviation, 1.0)
-        alpha = _best_alpha(scaled[train], y[train], fold[train])
-        predicted[test] = _Ridge(scaled[train], y[train]).predict(scaled[test], alpha)
-    return predicted
-
-
-def _best_alpha(x: FloatMatrix, y: FloatMatrix, fold: NDArray[np.int64]) -> float:
-    """Return the penalty with the least squared error when each fold is left out in turn."""
-    error = np.zeros(len(ALPHAS))
-    for held in np.unique(fold):
-        train, test = fold != held, fold == held
-        model = _Ridge(x[train], y[train])
-        error += [np.sum((y[test] - model.predict(x[test], alpha)) ** 2) for alpha in ALPHAS]
-    return ALPHAS[int(error.argmin())]
-
-
-class _Ridge:
-    """Ridge regression with an intercept, for many penalties at the price of one decomposition."""
-
-    def __init__(self, x: FloatMatrix, y: FloatMatrix) -> None:
-        self.mean_x, self.mean_y = x.mean(axis=0), y.mean(axis=0)
-        centred = x - self.mean_x
-        if len(centred) >= centred.shape[1]:
-            self.variance, self.directions = np.linalg.eigh(centred.T @ centred)
-        else:  # the same directions, from the smaller of the two products
-            variance, left = np.linalg.eigh(centred @ centred.T)
-            kept = variance > 1e-10 * variance[-1]
-            self.variance = variance[kept]
-            self.directions = centred.T @ (left[:, kept] / np.sqrt(self.variance))
-        self.loading = self.directions.T @ (centred.T @ (y - self.mean_y))
-
-    def predict(self, x: FloatMatrix, alpha: float) -> FloatMatrix:
-        """Return the prediction for each row."""
-        weights = self.directions @ (self.loading / (np.maximum(self.variance, 0.0) + alpha)[:, None])
-        out: FloatMatrix = (x - self.mean_x) @ weights + self.mean_y
-        return out
