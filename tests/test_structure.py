@@ -35,7 +35,8 @@ RANKS = {
     "satclip_index.atlas": 11,
     "satclip_index.build": 12,
     "satclip_index.sql": 12,
-    "satclip_index": 13,  # the façade: everything, lazily
+    "satclip_index.tables": 13,
+    "satclip_index": 14,  # the façade: everything, lazily
 }
 TRAIN_RANK, CLI_RANK = 20, 30
 
