@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from satclip_index.errors import MissingExtraError
 from torch import Tensor, nn
+
+from satclip_index.errors import MissingExtraError
 
 from .tiles import B10_INDEX, REFLECTANCE_SCALE
 
@@ -14,6 +15,8 @@ JITTER_DEG = 0.01
 """How far a point may move, as in the released loader."""
 BLUR_PIXELS = 3
 BLUR_SIGMA = (0.1, 2.0)
+AUGMENTATION = f"random crop, flips 0.5, blur {BLUR_PIXELS} sigma {BLUR_SIGMA[0]:g}-{BLUR_SIGMA[1]:g}"
+"""What identifies these views, for the fingerprint of a cache; how large a crop is follows from the tower."""
 
 
 def reflectance(pixels: Tensor, *, offset: int = 0) -> Tensor:
@@ -69,11 +72,6 @@ class Views(nn.Module):
         with torch.no_grad():
             out: Tensor = self.chain(images)
         return out
-
-    def describe(self) -> str:
-        """Return what identifies these views, for the fingerprint of a cache."""
-        low, high = BLUR_SIGMA
-        return f"crop {self.crop}, flips 0.5, blur {BLUR_PIXELS} sigma {low:g}-{high:g}"
 
 
 def middle(images: Tensor, crop: int) -> Tensor:

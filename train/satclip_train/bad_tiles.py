@@ -22,17 +22,21 @@ class BadTiles:
         How many tiles the table names.
     max_share : float
         Above this share of bad tiles, :meth:`check` refuses to go on.
+    report : bool
+        Whether each is warned of.
     """
 
     total: int
     max_share: float = 0.05
+    report: bool = True
     reasons: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, reason: str) -> None:
         """Note a bad tile, and warn of it the first time."""
         if name not in self.reasons:
             self.reasons[name] = reason
-            logger.warning("Tile %s is left out: %s.", name, reason)
+            if self.report:
+                logger.warning("Tile %s is left out: %s.", name, reason)
 
     def check(self) -> None:
         """Raise DataError if more than ``max_share`` of all tiles are bad."""

@@ -55,7 +55,5 @@ class RandomConv(nn.Module):
         seen = [planes.mean(dim=(2, 3)), planes.std(dim=(2, 3))]
         for pool, kernel, bias in zip(POOLS, self.kernels, self.biases, strict=True):
             response = functional.conv2d(functional.avg_pool2d(planes, pool), kernel)
-            seen += [
-                functional.relu(sign * response - bias[:, None, None]).mean(dim=(2, 3)) for sign in (1.0, -1.0)
-            ]
+            seen += [functional.relu(sign * response - bias[:, None, None]).mean(dim=(2, 3)) for sign in (1.0, -1.0)]
         return torch.cat(seen, dim=1)

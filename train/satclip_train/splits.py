@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+
 from satclip_index.errors import ConfigError
 
 SPLITS = ("random", "blocked")
@@ -54,5 +55,7 @@ def validation_mask(
             break
         mask |= block == drawn
     if mask.all():
-        raise ConfigError(f"All {lon.size} tiles lie in one block of {block_degrees:g} degrees; lower data.block_degrees.")
+        raise ConfigError(
+            f"All {lon.size} tiles lie in one block of {block_degrees:g} degrees; lower data.block_degrees."
+        )
     return mask

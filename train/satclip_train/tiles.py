@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from satclip_index.coordinates import check_coordinates
 from satclip_index.errors import CoordinateError, DataError, MissingExtraError
 
@@ -165,6 +166,7 @@ def open_tiles(
     max_bad_share: float = 0.05,
     bands: int = len(BANDS),
     pixels: int = TILE_PIXELS,
+    report: bool = True,
 ) -> Tiles:
     """Return the tiles of a data set: S2-100K as distributed, or any folder of GeoTIFFs with a table.
 
@@ -178,6 +180,8 @@ def open_tiles(
         Share of tiles that may be unusable.
     bands, pixels : int
         Bands that every tile must have, and pixels a side.
+    report : bool
+        Whether bad tiles are warned of.
 
     Returns
     -------
@@ -202,7 +206,7 @@ def open_tiles(
         raise DataError(f"No images below {folder}; expected images/*.tif, or *.tar shards.")
     # A tile's place stands in the table, so a file without one is no matter.
     warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
-    bad = BadTiles(len(rows), max_bad_share)
+    bad = BadTiles(len(rows), max_bad_share, report)
     names, places, where = [], [], []
     for name, lon, lat in rows:
         found = held.get(Path(name).name)

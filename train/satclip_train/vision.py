@@ -2,18 +2,18 @@
 
 import hashlib
 import pickle
-import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from satclip_index.errors import ConfigError, DataError, MissingExtraError
 from torch import Tensor, nn
+
+from satclip_index.errors import ConfigError, DataError, MissingExtraError
 
 from .random_conv import RandomConv
 from .tiles import TILE_PIXELS
+from .torchvision_stubs import import_torchvision
 
 IN_CHANS = 13
 RANDOM_CONV = "random-conv"
@@ -28,9 +28,6 @@ MOCO = {
     ),
 }
 RELEASED_PREFIX = "model.visual."
-
-_MOST_MISSING = 8
-_DECLARED: list[torch.library.Library] = []  # torch forgets what a library declares when the library goes
 
 
 class Tower:
@@ -173,27 +170,13 @@ def identify_weights(name: str, weights: str, seed: int) -> str:
 
 
 def import_timm() -> Any:
-    """Return the timm module.
-
-    PyPI's torchvision is built for CUDA and will not load beside a CPU build of torch, though timm needs nothing of what
-    is missing. The operators that torchvision then looks for in vain are declared here, so that it loads.
-    """
-    for _ in range(_MOST_MISSING):
-        try:
-            import timm
-        except ImportError:
-            raise MissingExtraError("timm", "train") from None
-        except RuntimeError as error:
-            missing = re.search(r"operator torchvision::(\w+) does not exist", str(error))
-            if not missing:
-                raise
-            _DECLARED.append(torch.library.Library("torchvision", "FRAGMENT"))
-            _DECLARED[-1].define(f"{missing[1]}(Tensor unused) -> Tensor")
-            for loaded in [name for name in sys.modules if name.split(".")[0] in ("timm", "torchvision")]:
-                del sys.modules[loaded]
-        else:
-            return timm
-    raise MissingExtraError("a torchvision that fits this torch", "train")
+    """Return the timm module."""
+    import_torchvision()
+    try:
+        import timm
+    except ModuleNotFoundError:
+        raise MissingExtraError("timm", "train") from None
+    return timm
 
 
 def _moco_file(name: str) -> Path:
