@@ -39,7 +39,7 @@ app.command("build")(build.build)
 app.command("like")(like.like)
 app.command("sql")(sql.sql)
 app.command("info")(info.info)
-app.command("train")(train.train)
+app.add_typer(train.app, name="train")
 
 
 def _version(wanted: bool) -> None:

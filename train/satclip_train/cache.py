@@ -152,6 +152,7 @@ def fingerprint_of(config: S2Config, tiles: Tiles | None) -> Fingerprint:
 
 
 def refuse_stale(folder: Path, manifest: dict[str, Any], wanted: Fingerprint) -> None:
+    """Raise DataError if a cache was made of something else than is wanted."""
     if manifest.get("format") != FORMAT:
         raise DataError(f"The feature cache at {folder} has format {manifest.get('format')!r}; expected {FORMAT}.")
     if changed := wanted.differences(manifest["fingerprint"]):
@@ -164,6 +165,7 @@ def refuse_stale(folder: Path, manifest: dict[str, Any], wanted: Fingerprint) ->
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return what a cache says of itself."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except ValueError:
@@ -196,12 +198,14 @@ def _mapped(path: Path, entry: dict[str, Any], start: int) -> NDArray[Any]:
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write a document whole or not at all."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     finish_file(partial, path)
 
 
 def finish_file(partial: Path, path: Path) -> None:
+    """Give a written file its name, once it is on the disk."""
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.replace(path)

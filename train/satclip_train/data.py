@@ -27,7 +27,7 @@ _SHUFFLE_STREAM = 0x53485546
 _MOST_THREADS = 8
 
 Batch = dict[str, Any]
-"""``rows`` (n,) int64; ``lon``, ``lat`` (n,) float64; ``images`` (n, 12, h, w) uint16 or ``features`` (n, d) float32."""
+"""``rows`` (n,) int64; ``lon, lat`` (n,) float64; ``images`` (n, 12, h, w) uint16 or ``features`` (n, d) float32."""
 
 
 @dataclass(frozen=True, slots=True)

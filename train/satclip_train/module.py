@@ -41,7 +41,7 @@ class Location(nn.Module):
 
 
 class SatClip(nn.Module):
-    """Both sides, under the names of the released checkpoints: ``visual``, ``location.nnet``, ``nnet``, ``logit_scale``."""
+    """Both sides, named as in the released checkpoints: ``visual``, ``location.nnet``, ``nnet``, ``logit_scale``."""
 
     def __init__(self, config: S2Config, tower: Tower) -> None:
         super().__init__()
@@ -189,11 +189,11 @@ class SatClipModule(LightningModule):
             odd = ~batch["features"].isfinite().all(dim=1).cpu()
         blamed = batch["rows"].cpu()[odd] if bool(odd.any()) else batch["rows"].cpu()
         tiles = ", ".join(names[int(row)] for row in blamed[:_NAMED_TILES])
+        what = "features that are no numbers" if bool(odd.any()) else "tiles"
         raise DataError(
             f"The loss is {loss.item():g} at step {self.global_step + 1} (epoch {self.current_epoch}, batch {batch_idx}), "
-            f"whose {'features that are no numbers' if bool(odd.any()) else 'tiles'} begin with {tiles}. "
-            f"Lower training.learning_rate (now {self.config.training.learning_rate:g}), set training.clip_norm, or look at "
-            "these tiles."
+            f"whose {what} begin with {tiles}. Lower training.learning_rate (now "
+            f"{self.config.training.learning_rate:g}), set training.clip_norm, or look at these tiles."
         )
 
 

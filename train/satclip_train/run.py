@@ -37,8 +37,6 @@ from .vision import Tower, head_alone, load_tower
 logger = logging.getLogger(__name__)
 ProgressCallback = Callable[[int, int], None]
 LAST, BEST = "last.ckpt", "best.ckpt"
-LOG_EVERY = 10
-"""Steps between lines of a log, as released; fewer where an epoch is shorter."""
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 # What may differ between a run and its resumption; anything else would make another run of it.
 _FREE = {"training.max_epochs", "training.patience", "data.tiles", "data.table", "data.workers", "cache.folder", "name"}
@@ -143,7 +141,6 @@ def make_trainer(config: S2Config, folder: Path, progress: ProgressCallback | No
             monitor="val_loss" if validated else None,
             save_last=True,
             enable_version_counter=False,
-            every_n_epochs=machine.checkpoint_every,
             save_on_train_epoch_end=True,
         ),
         _Progress(progress),
@@ -161,7 +158,7 @@ def make_trainer(config: S2Config, folder: Path, progress: ProgressCallback | No
             gradient_clip_val=plan.clip_norm or None,
             callbacks=callbacks,
             logger=_logger(machine.log, folder),
-            log_every_n_steps=1 if progress is None or machine.log != "tensorboard" else LOG_EVERY,
+            log_every_n_steps=1,
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             enable_progress_bar=False,
@@ -207,8 +204,8 @@ def _check_same(config: S2Config, last: Path) -> None:
     for key, value in now.items():
         if key not in _FREE and key.split(".")[0] not in _FREE_SECTIONS and then.get(key) != value:
             raise ConfigError(
-                f"{last} was trained with {key} = {then.get(key)!r}, and the configuration says {value!r}. Put it back, "
-                "or write elsewhere with -o."
+                f"{last} was trained with {key} = {then.get(key)!r}, and the configuration says {value!r}. Put it "
+                "back, or write elsewhere with -o."
             )
 
 

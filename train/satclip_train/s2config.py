@@ -92,7 +92,6 @@ class MachineConfig:
     devices: int = 1
     precision: str = "32"
     log: str = "csv"
-    checkpoint_every: int = 1  # epochs
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +124,7 @@ class S2Config:
             **{f"cache.{name}": getattr(self.cache, name) for name in ("views", "shard_tiles", "batch_size")},
             **{f"encoder.{name}": getattr(self.encoder, name) for name in _WHOLE},
             **{f"training.{name}": getattr(training, name) for name in ("batch_size", "accumulate", "max_epochs")},
-            **{f"machine.{name}": getattr(self.machine, name) for name in ("devices", "checkpoint_every")},
+            **{f"machine.{name}": getattr(self.machine, name) for name in ("devices",)},
         }
         for key, value in at_least_one.items():
             if value < 1:
@@ -155,8 +154,8 @@ class S2Config:
                 raise ConfigError(f"{key} is {amount:g}; expected {'more than' if positive else 'at least'} 0.")
         if training.batch_size < 2 * self.machine.devices:
             raise ConfigError(
-                f"training.batch_size is {training.batch_size} over {self.machine.devices} devices; expected at least 2 "
-                "pairs on each."
+                f"training.batch_size is {training.batch_size} over {self.machine.devices} devices; expected at least "
+                "2 pairs on each."
             )
 
     @property

@@ -28,8 +28,8 @@ def import_torchvision() -> None:
             missing = re.search(r"operator torchvision::(\w+) does not exist", str(error))
             if not missing:
                 raise
-            _DECLARED.append(torch.library.Library("torchvision", "FRAGMENT"))
-            _DECLARED[-1].define(f"{missing[1]}(Tensor unused) -> Tensor")
+            _DECLARED.append(torch.library.Library("torchvision", "FRAGMENT"))  # type: ignore[no-untyped-call]
+            _DECLARED[-1].define(f"{missing[1]}(Tensor unused) -> Tensor")  # type: ignore[no-untyped-call]
             for loaded in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
                 del sys.modules[loaded]
         else:

@@ -193,8 +193,8 @@ def _moco_file(name: str) -> Path:
         return Path(hf_hub_download(repository, file, revision=revision))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError):
         raise DataError(
-            f"{repository} is not on this machine and could not be fetched. Download {file} from the Hugging Face Hub and "
-            "name it with --vision-weights FILE."
+            f"{repository} is not on this machine and could not be fetched. Download {file} from the Hugging Face Hub "
+            "and name it with --vision-weights FILE."
         ) from None
 
 
