@@ -190,10 +190,10 @@ class SatClipModule(LightningModule):
         blamed = batch["rows"].cpu()[odd] if bool(odd.any()) else batch["rows"].cpu()
         tiles = ", ".join(names[int(row)] for row in blamed[:_NAMED_TILES])
         what = "features that are no numbers" if bool(odd.any()) else "tiles"
+        where = f"step {self.global_step + 1} (epoch {self.current_epoch}, batch {batch_idx})"
         raise DataError(
-            f"The loss is {loss.item():g} at step {self.global_step + 1} (epoch {self.current_epoch}, batch {batch_idx}), "
-            f"whose {what} begin with {tiles}. Lower training.learning_rate (now "
-            f"{self.config.training.learning_rate:g}), set training.clip_norm, or look at these tiles."
+            f"The loss is {loss.item():g} at {where}, whose {what} begin with {tiles}. Lower training.learning_rate "
+            f"(now {self.config.training.learning_rate:g}), set training.clip_norm, or look at these tiles."
         )
 
 
