@@ -28,6 +28,7 @@ from satclip_train.s2config import (
 
 ROOT = Path(__file__).parent.parent.parent
 SHARED = ROOT.parent / "shared" / "data" / "s2"
+COMMAND = Path(__file__).with_name("s2_command.py")
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data/s2")
 
 
@@ -74,11 +75,12 @@ def write_shards(folder, data_set, *, shards=3):
 
 
 def small_config(data_set, *, cache="", **changes):
-    """Return a run of seconds; changes go by section."""
+    """Return a run of seconds; changes go by section, and ``cache`` may be just its folder."""
+    cache = cache if isinstance(cache, dict) else {"folder": str(cache)}
     sections = {
         "data": {"tiles": str(data_set)},
         "tower": {"name": "random-conv"},
-        "cache": {"folder": str(cache), "views": 2, "shard_tiles": 8, "batch_size": 4} if cache else {},
+        "cache": {"views": 2, "shard_tiles": 8, "batch_size": 4} | cache,
         "encoder": {"legendre_polys": 6, "capacity": 32, "embed_dim": 16},
         "training": {"batch_size": 8, "accumulate": 1, "max_epochs": 2},
         "machine": {"accelerator": "cpu"},
@@ -116,9 +118,8 @@ def environment(**more):
 
 def satclip_index(*arguments, cwd, **more):
     """Type a command."""
-    code = "from satclip_cli.main import main; main()"
     return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
+        [sys.executable, COMMAND, *map(str, arguments)],
         cwd=cwd,
         capture_output=True,
         text=True,

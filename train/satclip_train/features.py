@@ -1,7 +1,9 @@
 """Compute the feature cache: the frozen tower runs once over every view of every tile."""
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ from .tiles import Tiles
 from .vision import load_tower
 
 _VIEWS_STREAM = 0x56494557
+_MOST_THREADS = 8
 
 
 def compute_features(
@@ -60,12 +63,12 @@ def compute_features(
         raise ConfigError('The configuration names no cache; add [cache] folder = "features".')
     folder = Path(config.cache.folder)
     tiles = tiles_of(config)
-    tower = load_tower(config.tower.name, config.encoder.embed_dim, weights=config.tower.weights, seed=config.seed)
-    views = Views(tower.crop)
     fingerprint = fingerprint_of(config, tiles)
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / MANIFEST).exists():
         refuse_stale(folder, read_manifest(folder), fingerprint)
+    tower = load_tower(config.tower.name, config.encoder.embed_dim, weights=config.tower.weights, seed=config.seed)
+    views = Views(tower.crop)
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "complete": False,
@@ -129,19 +132,27 @@ def _write_shard(
     finish_file(partial, path)
 
 
-def _batches(tiles: Tiles, rows: Sequence[int], size: int, good: list[int], bad: dict[str, str]) -> Iterator[Tensor]:
-    """Yield pixels of tiles that can be read, noting which those are and which are not."""
-    held: list[NDArray[np.uint16]] = []
-    for row in rows:
-        try:
-            held.append(tiles.read(row))
-            good.append(row)
-        except BadTileError as error:
-            bad[tiles.names[row]] = str(error)
-            tiles.bad.add(tiles.names[row], str(error))
-            tiles.bad.check()
-        if len(held) == size:
-            yield torch.from_numpy(np.stack(held))
+def _batches(
+    tiles: Tiles, rows: Sequence[int], size: int, good: list[int], bad: dict[str, str]
+) -> Iterator[Tensor]:
+    """Yield pixels of tiles that can be read, the next ones being read meanwhile; note which can and which cannot."""
+    chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+
+        def begin(chunk: Sequence[int]) -> list[tuple[int, Future[NDArray[np.uint16]]]]:
+            return [(row, pool.submit(tiles.read, row)) for row in chunk]
+
+        following = begin(chunks[0])
+        for number in range(len(chunks)):
+            current, following = following, begin(chunks[number + 1]) if number + 1 < len(chunks) else []
             held = []
-    if held:
-        yield torch.from_numpy(np.stack(held))
+            for row, reading in current:
+                try:
+                    held.append(reading.result())
+                    good.append(row)
+                except BadTileError as error:
+                    bad[tiles.names[row]] = str(error)
+                    tiles.bad.add(tiles.names[row], str(error))
+                    tiles.bad.check()
+            if held:
+                yield torch.from_numpy(np.stack(held))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from satclip_index.errors import ConfigError, DataError, MissingExtraError
 
-from .random_conv import RandomConv
+from .random_conv import FILTERS, POOLS, RandomConv
 from .tiles import TILE_PIXELS
 from .torchvision_stubs import import_torchvision
 
@@ -155,7 +155,7 @@ def head_alone(name: str, head_name: str, dim_features: int, embed_dim: int, *, 
 def identify_weights(name: str, weights: str, seed: int) -> str:
     """Return what tells one set of trunk weights from another, without loading any."""
     if name == RANDOM_CONV:
-        return "seed 0"
+        return f"{FILTERS} filters over {', '.join(map(str, POOLS))} pixels, seed 0"
     if weights == "none":
         return f"random, seed {seed}"
     if weights == "moco":
