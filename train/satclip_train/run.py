@@ -135,14 +135,9 @@ def make_trainer(config: S2Config, folder: Path, progress: ProgressCallback | No
         raise ConfigError("machine.precision is '16' on a CPU; expected '32' or 'bf16' there.")
     validated = config.data.validation_share > 0
     callbacks: list[Callback] = [
-        ModelCheckpoint(
-            folder,
-            filename=Path(BEST).stem,
-            monitor="val_loss" if validated else None,
-            save_last=True,
-            enable_version_counter=False,
-            save_on_train_epoch_end=True,
-        ),
+        _checkpoint(folder, BEST, "val_loss" if validated else None),
+        # Lightning's own save_last writes only where the best is written too, and a resumed run would fall back to that.
+        _checkpoint(folder, LAST, None),
         _Progress(progress),
     ]
     if plan.patience and validated:
@@ -166,6 +161,17 @@ def make_trainer(config: S2Config, folder: Path, progress: ProgressCallback | No
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise ConfigError(f"machine: {' '.join(str(error).split())[:200]}") from None
+
+
+def _checkpoint(folder: Path, name: str, monitor: str | None) -> ModelCheckpoint:
+    """Return what writes a checkpoint after each epoch, or after each that is better than all before."""
+    return ModelCheckpoint(
+        folder,
+        filename=Path(name).stem,
+        monitor=monitor,
+        enable_version_counter=False,
+        save_on_train_epoch_end=True,
+    )
 
 
 class _Progress(Callback):
