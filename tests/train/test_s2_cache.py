@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from satclip_index.errors import ConfigError, DataError
-
-from .s2_fixtures import COMMAND, environment, small_config, to_toml, write_data_set, write_tile
 from satclip_train.augment import middle, reflectance
 from satclip_train.cache import MANIFEST, open_cache
 from satclip_train.features import compute_features
 from satclip_train.tiles import open_tiles
 from satclip_train.vision import make_tower
+
+from .s2_fixtures import COMMAND, environment, small_config, to_toml, write_data_set, write_tile
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_a_damaged_shard_is_named(tmp_path):
 
 def test_no_cache_and_no_manifest_say_what_to_do(tmp_path, data_set):
     config = small_config(data_set, cache=tmp_path)
-    with pytest.raises(DataError, match="No feature cache at .* satclip-index train features CONFIG"):
+    with pytest.raises(DataError, match=r"No feature cache at .* satclip-index train features CONFIG"):
         open_cache(config)
     (tmp_path / MANIFEST).write_text(json.dumps([1]))
     with pytest.raises(DataError, match="not the manifest"):

@@ -3,9 +3,9 @@ import dataclasses
 import pytest
 
 from satclip_index.errors import ConfigError
+from satclip_train.s2config import OptimConfig, is_tiles_config, read_s2_config
 
 from .s2_fixtures import ROOT, small_config, to_toml
-from satclip_train.s2config import OptimConfig, is_tiles_config, read_s2_config
 
 CONFIGS = ROOT / "train" / "configs"
 RELEASED = [f"satclip-{tower}-l{degree}" for tower in ("resnet18", "resnet50", "vit16") for degree in (10, 40)]
@@ -49,6 +49,7 @@ def test_a_configuration_comes_back_from_toml_with_absolute_paths(tmp_path):
     (tmp_path / "r.toml").write_text('name = "r"\n[data]\ntiles = "s2"\n[tower]\nweights = "w.pth"\n')
     read = read_s2_config(tmp_path / "r.toml")
     assert (read.data.tiles, read.tower.weights) == (str(tmp_path / "s2"), str(tmp_path / "w.pth"))
+    (tmp_path / "v.pth").touch()
     assert read_s2_config(tmp_path / "r.toml", vision_weights=tmp_path / "v.pth").tower.weights.endswith("v.pth")
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from .s2_fixtures import environment, losses, satclip_index, small_config, to_toml, write_data_set
 from satclip_train.features import compute_features
 from satclip_train.s2config import LOSSES
+
+from .s2_fixtures import environment, losses, satclip_index, small_config, to_toml, write_data_set
 
 SCRIPT = Path(__file__).with_name("s2_step.py")
 TOLERANCE = 1e-6
@@ -41,9 +42,7 @@ def steps(folder):
         out = folder / str(devices)
         out.mkdir()
         arguments = [sys.executable, SCRIPT, str(devices), str(out), *map(str, paths)]
-        done = subprocess.run(
-            arguments, capture_output=True, text=True, check=False, env=environment(), timeout=120
-        )
+        done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=environment(), timeout=120)
         assert done.returncode == 0, done.stderr[-3000:]
     return folder
 

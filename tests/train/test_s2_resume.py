@@ -10,10 +10,10 @@ import torch
 
 from satclip_index.encoder import Encoder
 from satclip_index.errors import ConfigError
-
-from .s2_fixtures import COMMAND, environment, losses, small_config, to_toml, write_data_set
 from satclip_train.features import compute_features
 from satclip_train.run import train_on_tiles
+
+from .s2_fixtures import COMMAND, environment, losses, small_config, to_toml, write_data_set
 
 TOLERANCE = 1e-6
 
@@ -76,7 +76,9 @@ def test_a_killed_run_that_is_resumed_has_the_loss_curve_of_one_that_was_not(fol
     to_toml(config, tmp_path / "c.toml")
     whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
     train_on_tiles(config, out=whole)
-    _kill_after_some_epochs(["train", "c.toml", "-o", "broken.safetensors"], tmp_path, tmp_path / "broken.run/last.ckpt")
+    _kill_after_some_epochs(
+        ["train", "c.toml", "-o", "broken.safetensors"], tmp_path, tmp_path / "broken.run/last.ckpt"
+    )
     assert not broken.exists()
     train_on_tiles(config, out=broken, resume=True)
     assert len(list((tmp_path / "broken.run" / "logs").iterdir())) == 2  # it was indeed two runs
@@ -110,7 +112,7 @@ def test_a_run_that_is_there_is_not_overwritten_and_not_confused_with_another(fo
     with pytest.raises(ConfigError, match=r"A run is in .*a.run already. Go on with --resume"):
         train_on_tiles(config, out=out)
     other = small_config(folder / "s2", cache=folder / "features", training={"learning_rate": 1e-2})
-    with pytest.raises(ConfigError, match="trained with training.learning_rate = 0.0001, and .* says 0.01"):
+    with pytest.raises(ConfigError, match=r"trained with training.learning_rate = 0.0001, and .* says 0.01"):
         train_on_tiles(other, out=out, resume=True)
     train_on_tiles(config, out=out, resume=True)  # which was finished
     assert Encoder.load(out).sha256 == before

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from .s2_fixtures import SHARED, needs_shared, write_data_set, write_shards, write_table, write_tile
 from satclip_index.errors import DataError
 from satclip_train.augment import reflectance
 from satclip_train.tiles import BANDS, open_tiles
+
+from .s2_fixtures import SHARED, needs_shared, write_data_set, write_shards, write_table, write_tile
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from satclip_index.errors import ConfigError, DataError
-
-from .s2_fixtures import ROOT  # noqa: F401  (skips this file where the extra is missing)
 from satclip_train.augment import Views, jitter, middle
 from satclip_train.vision import head_alone, identify_weights, load_tower, make_tower
+
+from .s2_fixtures import ROOT  # noqa: F401  (skips this file where the extra is missing)
 
 IMAGES = torch.rand(2, 13, 256, 256, generator=torch.Generator().manual_seed(0))
 
@@ -86,9 +86,9 @@ def test_moco_weights_that_cannot_be_fetched_name_the_option(monkeypatch, tmp_pa
 
 
 def test_a_tower_nobody_knows_is_refused():
-    with pytest.raises(ConfigError, match="tower.name is 'resnet19'"):
+    with pytest.raises(ConfigError, match=r"tower.name is 'resnet19'"):
         make_tower("resnet19", 8)
-    with pytest.raises(ConfigError, match="no MoCo weights for resnet34"):
+    with pytest.raises(ConfigError, match=r"no MoCo weights for resnet34"):
         load_tower("resnet34", 8)
 
 

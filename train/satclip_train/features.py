@@ -132,9 +132,7 @@ def _write_shard(
     finish_file(partial, path)
 
 
-def _batches(
-    tiles: Tiles, rows: Sequence[int], size: int, good: list[int], bad: dict[str, str]
-) -> Iterator[Tensor]:
+def _batches(tiles: Tiles, rows: Sequence[int], size: int, good: list[int], bad: dict[str, str]) -> Iterator[Tensor]:
     """Yield pixels of tiles that can be read, the next ones being read meanwhile; note which can and which cannot."""
     chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
     with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:

@@ -55,6 +55,8 @@ class RandomConv(nn.Module):
         seen = [planes.mean(dim=(2, 3)), planes.std(dim=(2, 3))]
         for pool, kernel, bias in zip(POOLS, self.kernels, self.biases, strict=True):
             # Where pixels are many, every second will do.
-            response = functional.conv2d(functional.avg_pool2d(planes, pool), kernel, stride=2 if pool == POOLS[0] else 1)
+            response = functional.conv2d(
+                functional.avg_pool2d(planes, pool), kernel, stride=2 if pool == POOLS[0] else 1
+            )
             seen += [functional.relu(sign * response - bias[:, None, None]).mean(dim=(2, 3)) for sign in (1.0, -1.0)]
         return torch.cat(seen, dim=1)

@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -104,7 +104,7 @@ def train_on_tiles(
             weights_only=True,
         )
         if trainer.is_global_zero:
-            encoder = export(folder / BEST, path)
+            encoder = export(folder / (BEST if config.data.validation_share else LAST), path)
             write_json(path.with_suffix(".json"), _record(config, trainer, data.left_out, encoder, started))
         trainer.strategy.barrier()
     logger.info("%s.", data.left_out)
@@ -135,8 +135,8 @@ def make_trainer(config: S2Config, folder: Path, progress: ProgressCallback | No
         raise ConfigError("machine.precision is '16' on a CPU; expected '32' or 'bf16' there.")
     validated = config.data.validation_share > 0
     callbacks: list[Callback] = [
-        _checkpoint(folder, BEST, "val_loss" if validated else None),
-        # Lightning's own save_last writes only where the best is written too, and a resumed run would fall back to that.
+        *([_checkpoint(folder, BEST, "val_loss")] if validated else []),
+        # Lightning's own save_last writes only where the best is written too; a resumed run would fall back to that.
         _checkpoint(folder, LAST, None),
         _Progress(progress),
     ]
@@ -189,10 +189,10 @@ class _Progress(Callback):
             self._progress(done, each * int(trainer.max_epochs or 1))
 
 
-def _logger(kind: str, folder: Path) -> Logger | None:
+def _logger(kind: str, folder: Path) -> Logger | Literal[False]:
     """Return where losses go; a resumed run adds a version."""
     if kind == "none":
-        return None
+        return False
     if kind == "csv":
         return CSVLogger(folder, name="logs")
     try:

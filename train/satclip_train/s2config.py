@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from satclip_index.errors import ConfigError
+from satclip_index.errors import ConfigError, DataError
 from satclip_index.harmonics import CONVENTIONS
 
 from .config import _build
@@ -203,9 +203,12 @@ def read_s2_config(path: str | Path, *, vision_weights: Path | None = None) -> S
     ------
     ConfigError
         If the file is missing or not TOML, or a key is unknown, missing, or of the wrong type; the key is named.
+    DataError
+        If there are no such vision weights.
     """
+    values = read_toml(path)
     try:
-        config = _build(S2Config, read_toml(path), "")
+        config = _build(S2Config, values, "")
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     folder = Path(path).resolve().parent
@@ -215,6 +218,8 @@ def read_s2_config(path: str | Path, *, vision_weights: Path | None = None) -> S
 
     weights = config.tower.weights
     if vision_weights is not None:
+        if not vision_weights.is_file():
+            raise DataError(f"No vision weights at {vision_weights}.")
         weights = str(vision_weights.resolve())
     elif weights not in ("moco", "none"):
         weights = located(weights)

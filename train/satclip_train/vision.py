@@ -209,7 +209,9 @@ def load_trunk(tower: Tower, path: Path) -> None:
         raise DataError(f"No vision weights at {path}.")
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what is no checkpoint fails in a dozen ways, and with weights_only none of them runs it
+    except (
+        Exception
+    ) as error:  # what is no checkpoint fails in a dozen ways, and with weights_only none of them runs it
         raise DataError(f"{path} cannot be read as weights ({' '.join(str(error).split())[:100]}).") from None
     state: Mapping[str, Tensor] = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
     if any(key.startswith(RELEASED_PREFIX) for key in state):
