@@ -17,7 +17,7 @@ from satclip_train.run import make_tower_for, make_trainer, train_on_tiles
 from satclip_train.s2config import OptimConfig
 from satclip_train.s2loss import batch_loss
 
-from .s2_fixtures import losses, small_config, write_data_set
+from .s2_fixtures import losses, small_config, write_data_set, write_tile
 
 RNG = torch.Generator().manual_seed(0)
 PLACES, IMAGES, FEATURES = (torch.randn(6, 4, generator=RNG, dtype=torch.float64) for _ in range(3))
@@ -293,6 +293,25 @@ def test_bad_tiles_are_found_before_training_and_only_once(folder, tmp_path, cap
     assert caplog.text.count("patch_4.tif is left out: unreadable") == 1
     record = json.loads((tmp_path / "a.json").read_text())
     assert record["tiles"] == "9 of 10 tiles used; left out: 1 unreadable"
+
+
+def test_a_run_is_not_resumed_on_other_tiles(tmp_path):
+    write_data_set(tmp_path / "s2", 8)
+    config = small_config(tmp_path / "s2", training={"max_epochs": 1})
+    train_on_tiles(config, out=tmp_path / "a.ckpt")
+    write_tile(tmp_path / "s2" / "images" / "patch_4.tif", np.random.default_rng(7))
+    with pytest.raises(DataError, match="no longer those that the run in .* began with"):
+        train_on_tiles(config, out=tmp_path / "a.ckpt", resume=True)
+
+
+def test_processes_that_read_tiles_change_nothing(folder, tmp_path):
+    curves = []
+    for workers in (0, 2):
+        config = small_config(folder / "s2", data={"workers": workers})
+        train_on_tiles(config, out=tmp_path / f"{workers}.ckpt")
+        curves.append(losses(tmp_path / f"{workers}.run"))
+    assert len(curves[0]) == 4
+    assert curves[0] == pytest.approx(curves[1], abs=1e-6)
 
 
 def test_half_precision_on_a_cpu_is_refused(folder, tmp_path):

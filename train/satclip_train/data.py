@@ -23,6 +23,7 @@ from .tiles import Tiles
 
 logger = logging.getLogger(__name__)
 CHECKED = "tiles.json"
+LAST = "last.ckpt"
 _SHUFFLE_STREAM = 0x53485546
 _MOST_THREADS = 8
 
@@ -191,6 +192,11 @@ class TilesData(_Data):
         fingerprint = tiles.fingerprint()
         if self._recorded(fingerprint) is not None:
             return
+        if self._record.exists() and (self._record.parent / LAST).exists():
+            raise DataError(
+                f"The tiles of {self.config.data.tiles} are no longer those that the run in {self._record.parent} began "
+                "with. Put them back, or begin another with -o."
+            )
         logger.info("Trying %d tiles.", len(tiles))
         sound = set(tiles.sound(threads=min(_MOST_THREADS, os.cpu_count() or 1)).names)
         self._record.parent.mkdir(parents=True, exist_ok=True)

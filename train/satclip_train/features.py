@@ -91,7 +91,8 @@ def compute_features(
             for name, reason in json.loads(shard_header(path)[0]["__metadata__"]["bad"]).items():
                 tiles.bad.add(name, reason)
         else:
-            _write_shard(path, config, tiles, rows, shard, views, see, where, tower.crop)
+            tell = (lambda done, start=start: progress(start + done, len(tiles))) if progress is not None else None
+            _write_shard(path, config, tiles, rows, shard, views, see, where, tower.crop, tell)
         tiles.bad.check()
         if progress is not None:
             progress(rows.stop, len(tiles))
@@ -110,6 +111,7 @@ def _write_shard(
     see: Callable[[Tensor], NDArray[Any]],
     where: torch.device,
     crop: int,
+    tell: Callable[[int], None] | None,
 ) -> None:
     """Compute and write one shard; its draws depend on the seed and its number alone."""
     bad: dict[str, str] = {}
@@ -122,6 +124,8 @@ def _write_shard(
             images = reflectance(batch.to(where), offset=config.data.offset)
             plain.append(see(middle(images, crop)))
             seen.append(np.stack([see(views(images)) for _ in range(config.cache.views)], axis=1))
+            if tell is not None:
+                tell(len(good) + len(bad))
     kept = tiles.take(good)
     tensors = {"lon": kept.lon, "lat": kept.lat}
     if good:

@@ -16,7 +16,7 @@ from satclip_index.encoder import Encoder
 from satclip_index.errors import ConfigError, EncoderError, MissingExtraError
 
 from .cache import write_json
-from .data import CachedData, TilesData
+from .data import LAST, CachedData, TilesData
 from .export import CONFIG_KEY, export, read_checkpoint
 from .lightning_parts import (
     Callback,
@@ -36,7 +36,7 @@ from .vision import Tower, head_alone, load_tower
 
 logger = logging.getLogger(__name__)
 ProgressCallback = Callable[[int, int], None]
-LAST, BEST = "last.ckpt", "best.ckpt"
+BEST = "best.ckpt"
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 # What may differ between a run and its resumption; anything else would make another run of it.
 _FREE = {"training.max_epochs", "training.patience", "data.tiles", "data.table", "data.workers", "cache.folder", "name"}
@@ -92,11 +92,9 @@ def train_on_tiles(
         _check_same(config, last)
     started = time.perf_counter()
     data = CachedData(config) if config.from_cache else TilesData(config, folder)
-    with _quiet(), torch.random.fork_rng(devices=_cuda_devices()):
+    with quiet_lightning(), torch.random.fork_rng(devices=_cuda_devices()):
         trainer = make_trainer(config, folder, progress)
         tower = make_tower_for(config, data)
-        if trainer.accelerator.__class__.__name__ == "CUDAAccelerator":
-            torch.set_float32_matmul_precision("high")
         trainer.fit(
             SatClipModule(config, tower),
             datamodule=data,
@@ -249,8 +247,10 @@ def _cuda_devices() -> list[int]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave out Lightning's advice; what matters is raised or told here."""
+def quiet_lightning() -> Iterator[None]:
+    """Leave out Lightning's advice, some of it by taking it; what matters is raised or told here."""
+    matmul = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")  # TF32 where a GPU has it
     talkers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [talker.level for talker in talkers]
     for talker in talkers:
@@ -269,5 +269,6 @@ def _quiet() -> Iterator[None]:
         try:
             yield
         finally:
+            torch.set_float32_matmul_precision(matmul)
             for talker, level in zip(talkers, levels, strict=True):
                 talker.setLevel(level)
