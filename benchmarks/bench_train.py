@@ -1,8 +1,9 @@
 """Samples a second of training from the cache, beside the released recipe end to end: same machine, same tower.
 
-The released step takes 512 tiles, augments them, runs the frozen ResNet-18 and trains the head and the location encoder.
-Its tiles are in memory already, which spares it the reading. The step from the cache reads features, in batches of 8,192.
-Both are whole steps: jitter, harmonics, dropout, loss, gradients, AdamW. The 23 tiles are repeated to fill a batch.
+The released step takes 512 tiles, augments them, runs the frozen ResNet-18 and trains the head and the location
+encoder. Its tiles are in memory already, which spares it the reading. The step from the cache reads features, in
+batches of 8,192. Both are whole steps: jitter, harmonics, dropout, loss, gradients, AdamW. The 23 tiles are repeated to
+fill a batch.
 
     python benchmarks/bench_train.py [--tiles FOLDER] [--threads 1] [--device cpu|cuda]
 """

@@ -300,7 +300,7 @@ def test_a_run_is_not_resumed_on_other_tiles(tmp_path):
     config = small_config(tmp_path / "s2", training={"max_epochs": 1})
     train_on_tiles(config, out=tmp_path / "a.ckpt")
     write_tile(tmp_path / "s2" / "images" / "patch_4.tif", np.random.default_rng(7))
-    with pytest.raises(DataError, match="no longer those that the run in .* began with"):
+    with pytest.raises(DataError, match=r"no longer those that the run in .* began with"):
         train_on_tiles(config, out=tmp_path / "a.ckpt", resume=True)
 
 

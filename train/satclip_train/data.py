@@ -194,8 +194,8 @@ class TilesData(_Data):
             return
         if self._record.exists() and (self._record.parent / LAST).exists():
             raise DataError(
-                f"The tiles of {self.config.data.tiles} are no longer those that the run in {self._record.parent} began "
-                "with. Put them back, or begin another with -o."
+                f"The tiles of {self.config.data.tiles} are no longer those that the run in {self._record.parent} "
+                "began with. Put them back, or begin another with -o."
             )
         logger.info("Trying %d tiles.", len(tiles))
         sound = set(tiles.sound(threads=min(_MOST_THREADS, os.cpu_count() or 1)).names)
