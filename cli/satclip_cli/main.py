@@ -40,7 +40,7 @@ app.command("like")(like.like)
 app.command("sql")(sql.sql)
 app.command("info")(info.info)
 app.command("probe")(probe.probe)
-app.command("train")(train.train)
+app.add_typer(train.app, name="train")
 
 
 def _version(wanted: bool) -> None:

@@ -1,29 +1,146 @@
-"""``satclip-index train``."""
+"""``satclip-index train``: an encoder from a configuration, the features of a frozen tower, and what leaves here."""
 
+import json
+import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from . import options
 from .render import progress_bar, say
 
+_RUN = "run"
 
-def train(
-    config: Annotated[
-        Path, typer.Argument(metavar="CONFIG", help="A TOML file such as train/configs/bluemarble.toml.")
-    ],
+
+class _RunByDefault(TyperGroup):
+    """Takes what is no command of its own for the arguments of ``run``, so that ``train CONFIG`` works beside them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or args[0] not in self.commands:
+            args = [_RUN, *args]
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return ("" if name == _RUN else name), command, rest
+
+
+app = typer.Typer(
+    cls=_RunByDefault,
+    add_completion=False,
+    help="Train a location encoder from images.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_Config = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="A TOML file such as train/configs/satclip-resnet18-l40.toml.")
+]
+_VisionWeights = Annotated[
+    Path | None,
+    typer.Option("--vision-weights", metavar="FILE", help="Weights of the vision tower, instead of tower.weights."),
+]
+
+
+@app.command(_RUN, hidden=True)
+def run(
+    config: _Config,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Where to write the encoder.", show_default="as CONFIG says")
+        Path | None,
+        typer.Option("--out", "-o", help="The encoder: .safetensors or .ckpt.", show_default="runs/NAME.safetensors"),
     ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of this run.")] = False,
+    vision_weights: _VisionWeights = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train a location encoder from images.
+    """Train a location encoder: from satellite tiles, from their cached features, or from global rasters.
 
     Example: satclip-index train train/configs/bluemarble.toml -o mine.safetensors
-    """
-    from satclip_train.fit import train as fit
 
-    with progress_bar("Training", "steps", quiet=quiet) as bar:
-        written = fit(config, out=out, progress=bar and (lambda now: bar(now.step, now.steps)))
+    Example, on tiles, going on after an interruption: satclip-index train s2.toml -o s2.ckpt --resume
+
+    Example, the features of the frozen tower, once: satclip-index train features s2.toml
+
+    Example, for other SatCLIP readers: satclip-index train export s2.run/best.ckpt -o s2.ckpt
+    """
+    from satclip_train.s2config import is_tiles_config
+
+    quiet = quiet or _is_helper_process()
+    with progress_bar("Training", "steps", quiet=quiet) as progress:
+        if is_tiles_config(config):
+            from satclip_train.run import train_on_tiles
+
+            written = train_on_tiles(config, out=out, resume=resume, vision_weights=vision_weights, progress=progress)
+        else:
+            written = _train_on_rasters(config, out, resume or vision_weights is not None, progress)
+    if summary := _summary(written):
+        say(f"{summary}.", quiet=quiet)
     say(f"Trained. Build with it: satclip-index build --encoder {written}", quiet=quiet)
+
+
+@app.command()
+def features(
+    config: _Config,
+    device: options.Device = "auto",
+    vision_weights: _VisionWeights = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Compute the features of the frozen vision tower, which training then reads; an interrupted one goes on.
+
+    Example: satclip-index train features s2.toml
+    """
+    from satclip_train.features import compute_features
+    from satclip_train.s2config import read_s2_config
+
+    settings = read_s2_config(config, vision_weights=vision_weights)
+    with progress_bar("Seeing", "tiles", quiet=quiet) as progress:
+        cache = compute_features(settings, device=device, progress=progress)
+    say(
+        f"{cache.left_out}: {cache.views} views each, {cache.dim_features} features. "
+        f"Train on them: satclip-index train {config}",
+        quiet=quiet,
+    )
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A .ckpt of a run, or any encoder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="OUT.ckpt, as released, or OUT.safetensors.")],
+    vision_weights: _VisionWeights = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write an encoder in the layout of the released checkpoints, or in ours.
+
+    Example: satclip-index train export s2.run/best.ckpt -o s2.ckpt --vision-weights resnet18.pth
+    """
+    from satclip_train.export import export as write
+
+    encoder = write(checkpoint, out, vision_weights=vision_weights)
+    say(f"Wrote {out}: {encoder.dim} dimensions, L = {encoder.hyperparameters.legendre_polys}.", quiet=quiet)
+
+
+def _train_on_rasters(
+    config: Path, out: Path | None, misplaced: bool, progress: Callable[[int, int], None] | None
+) -> Path:
+    """Train as the bundled encoder was."""
+    from satclip_index.errors import ConfigError
+    from satclip_train.fit import train
+
+    if misplaced:
+        raise ConfigError(f"{config} trains on global rasters, where --resume and --vision-weights mean nothing.")
+    if progress is None:
+        return train(config, out=out)
+    return train(config, out=out, progress=lambda at: progress(at.step, at.steps))
+
+
+def _summary(written: Path) -> str:
+    """Return how many tiles were used, if it was tiles."""
+    tiles = json.loads(written.with_suffix(".json").read_text(encoding="utf-8")).get("tiles", "")
+    return str(tiles)
+
+
+def _is_helper_process() -> bool:
+    """Return whether Lightning started this process beside the first one, which alone should talk."""
+    return int(os.environ.get("LOCAL_RANK", "0")) > 0

@@ -1,19 +1,30 @@
 """Sentinel-2 tiles on disk: a folder of GeoTIFFs or tar shards, and a table of where each was taken."""
 
 import csv
+import hashlib
 import logging
 import math
 import tarfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import warnings
+import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import RasterioError
+
 from satclip_index.coordinates import check_coordinates
-from satclip_index.errors import CoordinateError, DataError
+from satclip_index.errors import CoordinateError, DataError, MissingExtraError
+
+from .bad_tiles import BadTileError, BadTiles
+
+try:
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+except ImportError:
+    raise MissingExtraError("rasterio", "train") from None
 
 logger = logging.getLogger(__name__)
 
@@ -24,53 +35,8 @@ B10_INDEX = 10
 REFLECTANCE_SCALE = 10_000.0
 MIN_BYTES = 10_000
 """The released loader skips smaller files: they hold nothing but nodata."""
-
-
-class BadTileError(DataError):
-    """One tile cannot be used."""
-
-
-@dataclass(slots=True)
-class BadTiles:
-    """The tiles left out, each told of once.
-
-    Parameters
-    ----------
-    total : int
-        How many tiles the table names.
-    max_share : float
-        Above this share of bad tiles, :meth:`check` refuses to go on.
-    """
-
-    total: int
-    max_share: float = 0.05
-    reasons: dict[str, str] = field(default_factory=dict)
-
-    def add(self, name: str, reason: str) -> None:
-        """Note a bad tile, and warn of it the first time."""
-        if name not in self.reasons:
-            self.reasons[name] = reason
-            logger.warning("Tile %s is left out: %s.", name, reason)
-
-    def check(self) -> None:
-        """Raise DataError if more than ``max_share`` of all tiles are bad."""
-        if len(self.reasons) > self.max_share * self.total:
-            name, reason = next(iter(self.reasons.items()))
-            raise DataError(
-                f"{len(self.reasons)} of {self.total} tiles are unusable, more than the {self.max_share:.0%} allowed; "
-                f"first is {name}: {reason}. Mend the data, or raise max_bad_share."
-            )
-
-    def summary(self) -> str:
-        """Return one line: how many tiles are used, and how many were left out for which kinds of reasons."""
-        kinds: dict[str, int] = {}
-        for reason in self.reasons.values():
-            kind = reason.split(":")[0]
-            kinds[kind] = kinds.get(kind, 0) + 1
-        left_out = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-        return f"{self.total - len(self.reasons):,} of {self.total:,} tiles used" + (
-            f"; left out: {left_out}" if kinds else ""
-        )
+TILE_PIXELS = 256
+_SAMPLE_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +44,21 @@ class _Where:
     """A file, or a run of bytes in a tar shard."""
 
     path: Path
-    offset: int = 0
-    size: int = -1
+    offset: int
+    size: int
 
     def read(self) -> bytes:
         with self.path.open("rb") as file:
             file.seek(self.offset)
             return file.read(self.size)
+
+    def crc(self) -> int:
+        """Return a checksum of both ends, where a TIFF keeps its directory: a new image hardly leaves it alone."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            crc = zlib.crc32(file.read(min(self.size, _SAMPLE_BYTES)))
+            file.seek(self.offset + max(0, self.size - _SAMPLE_BYTES))
+            return zlib.crc32(file.read(min(self.size, _SAMPLE_BYTES)), crc)
 
 
 class Tiles:
@@ -109,60 +83,105 @@ class Tiles:
         bad: BadTiles,
         *,
         bands: int = len(BANDS),
+        pixels: int = TILE_PIXELS,
     ) -> None:
         self.names, self.lon, self.lat, self.bad = list(names), lon, lat, bad
-        self._where, self._bands = list(where), bands
+        self._where, self._bands, self._pixels = list(where), bands, pixels
 
     def __len__(self) -> int:
         return len(self.names)
 
     def read(self, i: int) -> NDArray[np.uint16]:
-        """Return the pixels of one tile, (bands, height, width) uint16.
+        """Return the pixels of one tile, (bands, pixels, pixels) uint16; of a larger one, its middle.
 
         Raises
         ------
         BadTileError
-            If the file is truncated, not an image, has other bands, or holds nothing but nodata.
+            If the file is truncated, not an image, too small, has other bands, or holds nothing but nodata.
         """
-        where = self._where[i]
         try:
-            with rasterio.MemoryFile(where.read()) as memory, memory.open() as image:
+            with rasterio.MemoryFile(self._where[i].read()) as memory, memory.open() as image:
                 if image.count != self._bands:
                     raise BadTileError(f"band count: {image.count}, expected {self._bands}")
+                if set(image.dtypes) != {"uint16"}:
+                    raise BadTileError(f"type: {image.dtypes[0]}, expected uint16")
+                if min(image.shape) < self._pixels:
+                    raise BadTileError(f"size: {image.width} x {image.height} pixels, expected {self._pixels} a side")
                 pixels: NDArray[np.uint16] = image.read()
         except (RasterioError, OSError) as error:
             raise BadTileError(f"unreadable: {' '.join(str(error).split())[:100]}") from None
-        if pixels.dtype != np.uint16:
-            raise BadTileError(f"type: {pixels.dtype}, expected uint16")
+        top, left = ((side - self._pixels) // 2 for side in pixels.shape[1:])
+        pixels = pixels[:, top : top + self._pixels, left : left + self._pixels]
         if not pixels.any():
             raise BadTileError("nodata: every pixel is 0")
         return pixels
 
-    def readable(self, rows: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint16]]]:
-        """Yield each tile of some rows that can be read, with its row; the others are noted in ``bad``."""
-        for row in rows:
+    def sound(self, *, threads: int = 1, progress: Callable[[int, int], None] | None = None) -> "Tiles":
+        """Return the tiles that can be read, every one tried; the others are noted in ``bad``."""
+
+        def reason(i: int) -> str | None:
             try:
-                yield row, self.read(row)
+                self.read(i)
             except BadTileError as error:
-                self.bad.add(self.names[row], str(error))
-                self.bad.check()
+                return str(error)
+            return None
+
+        good = []
+        with ThreadPoolExecutor(threads) as pool:
+            for i, trouble in enumerate(pool.map(reason, range(len(self)))):
+                if trouble is None:
+                    good.append(i)
+                else:
+                    self.bad.add(self.names[i], trouble)
+                    self.bad.check()
+                if progress is not None:
+                    progress(i + 1, len(self))
+        return self.take(good)
+
+    def take(self, rows: Sequence[int]) -> "Tiles":
+        """Return some of the tiles, with the same record of bad ones."""
+        return Tiles(
+            [self.names[i] for i in rows],
+            self.lon[list(rows)],
+            self.lat[list(rows)],
+            [self._where[i] for i in rows],
+            self.bad,
+            bands=self._bands,
+            pixels=self._pixels,
+        )
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 of names, coordinates, sizes and samples of the bytes; where they lie does not count."""
+        digest = hashlib.sha256(f"{self._bands} {self._pixels}".encode())
+        digest.update(self.lon.tobytes() + self.lat.tobytes())
+        for name, where in zip(self.names, self._where, strict=True):
+            digest.update(f"{Path(name).name} {where.size} {where.crc()}\n".encode())
+        return digest.hexdigest()
 
 
 def open_tiles(
-    folder: Path, *, table: Path | None = None, max_bad_share: float = 0.05, bands: int = len(BANDS)
+    folder: Path,
+    *,
+    table: Path | None = None,
+    max_bad_share: float = 0.05,
+    bands: int = len(BANDS),
+    pixels: int = TILE_PIXELS,
+    report: bool = True,
 ) -> Tiles:
     """Return the tiles of a data set: S2-100K as distributed, or any folder of GeoTIFFs with a table.
 
     Parameters
     ----------
     folder : Path
-        Holds ``index.csv`` beside ``images/``, or ``*.tar`` shards, here or in ``data/``.
+        Holds ``index.csv`` beside ``images/``, loose files, or ``*.tar`` shards, here or in ``data/``.
     table : Path, optional
         A CSV file with columns fn, lon and lat, in any order, others ignored; ``folder/index.csv`` by default.
     max_bad_share : float
         Share of tiles that may be unusable.
-    bands : int
-        Bands that every tile must have.
+    bands, pixels : int
+        Bands that every tile must have, and pixels a side.
+    report : bool
+        Whether bad tiles are warned of.
 
     Returns
     -------
@@ -185,7 +204,9 @@ def open_tiles(
     held = _images_below(folder)
     if not held:
         raise DataError(f"No images below {folder}; expected images/*.tif, or *.tar shards.")
-    bad = BadTiles(len(rows), max_bad_share)
+    # A tile's place stands in the table, so a file without one is no matter.
+    warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+    bad = BadTiles(len(rows), max_bad_share, report)
     names, places, where = [], [], []
     for name, lon, lat in rows:
         found = held.get(Path(name).name)
@@ -205,39 +226,22 @@ def open_tiles(
             where.append(found)
     bad.check()
     lon_lat = np.asarray(places, dtype=np.float64).reshape(-1, 2)
-    return Tiles(names, *check_coordinates(lon_lat[:, 0], lon_lat[:, 1]), where, bad, bands=bands)
-
-
-def reflectance(pixels: NDArray[np.uint16], *, offset: int = 0) -> NDArray[np.float32]:
-    """Return a tile as the towers take it: 13 bands, with zeros where level 1C has B10.
-
-    Parameters
-    ----------
-    pixels : (12, height, width) uint16
-        Bands in the order of ``BANDS``.
-    offset : int
-        Subtracted first, down to 0, from every pixel that is not nodata: 1000 for images of processing baseline 04.00
-        and later that were not harmonised.
-
-    Returns
-    -------
-    (13, height, width) float32
-        Reflectance: digital numbers divided by 10,000.
-    """
-    values = pixels.astype(np.float32)
-    if offset:
-        values = np.where(pixels > 0, np.maximum(values - offset, 0.0), 0.0).astype(np.float32)
-    zeros = np.zeros((1, *pixels.shape[1:]), dtype=np.float32)
-    return np.concatenate([values[:B10_INDEX], zeros, values[B10_INDEX:]]) / np.float32(REFLECTANCE_SCALE)
+    return Tiles(names, *check_coordinates(lon_lat[:, 0], lon_lat[:, 1]), where, bad, bands=bands, pixels=pixels)
 
 
 def _read_table(path: Path) -> list[tuple[str, float, float]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        lacking = {"fn", "lon", "lat"} - set(reader.fieldnames or ())
-        if lacking:
-            raise DataError(f"{path} has no column {', '.join(sorted(lacking))}; expected fn, lon, lat.")
-        return [(row["fn"], _number(row["lon"]), _number(row["lat"])) for row in reader]
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            lacking = {"fn", "lon", "lat"} - set(reader.fieldnames or ())
+            if lacking:
+                raise DataError(f"{path} has no column {', '.join(sorted(lacking))}; expected fn, lon, lat.")
+            rows = [(row["fn"] or "", _number(row["lon"]), _number(row["lat"])) for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not a CSV file in UTF-8: {error}.") from None
+    if not rows:
+        raise DataError(f"{path} names no tile.")
+    return rows
 
 
 def _number(text: str | None) -> float:

@@ -1,19 +1,21 @@
-"""Vision towers for Sentinel-2 tiles: timm networks with MoCo weights, frozen but for their last layer."""
+"""Vision towers for Sentinel-2 tiles: frozen networks under one linear layer that trains."""
 
-import pickle
-import re
-import sys
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from satclip_index.errors import ConfigError, DataError, MissingExtraError
 from torch import Tensor, nn
 
+from satclip_index.errors import ConfigError, DataError, MissingExtraError
+
+from .random_conv import FILTERS, POOLS, RandomConv
+from .tiles import TILE_PIXELS
+from .torchvision_stubs import import_torchvision
+
 IN_CHANS = 13
-CROP = {"vit_small_patch16_224": 224}
-"""Pixels a side that a tower wants; others take whole tiles of 256."""
+RANDOM_CONV = "random-conv"
 
 # Weights of SSL4EO-S12 (Wang et al. 2023, arXiv 2211.07044), as torchgeo publishes them: file and revision on the Hub.
 MOCO = {
@@ -24,81 +26,106 @@ MOCO = {
         "1cb683f6c14739634cdfaaceb076529adf898c74",
     ),
 }
-
-_MOST_MISSING = 8
-_DECLARED: list[torch.library.Library] = []  # torch forgets what a library declares when the library goes
+RELEASED_PREFIX = "model.visual."
 
 
-class VisionTower(nn.Module):
-    """A timm network whose trunk is frozen and whose classifier maps to an embedding.
+class Tower:
+    """A network whose trunk is frozen and whose last layer maps to an embedding.
+
+    It is no module itself: ``visual`` is, and keeps the names of its tensors wherever it is registered.
 
     Parameters
     ----------
     name : str
-        Any timm model, such as ``resnet18``.
-    embed_dim : int
-        Width of the embedding.
-    in_chans : int
-        Bands of an image.
+        ``random-conv`` or a timm model.
+    visual : nn.Module
+        The network, or in training from a cache its last layer alone.
+    head_name : str
+        Where in ``visual`` the last layer is, such as ``fc``.
+    crop : int
+        Pixels a side of the images it takes.
     """
 
-    def __init__(self, name: str, embed_dim: int, *, in_chans: int = IN_CHANS) -> None:
-        super().__init__()
-        timm = import_timm()
-        if not timm.is_model(name):
-            raise ConfigError(
-                f"{name!r} is not a vision tower; expected random-conv, {', '.join(MOCO)} or another timm model."
-            )
-        self.name = name
-        self.visual = timm.create_model(name, in_chans=in_chans, num_classes=embed_dim, pretrained=False)
+    def __init__(self, name: str, visual: nn.Module, head_name: str, *, crop: int = TILE_PIXELS) -> None:
+        self.name, self.visual, self.head_name, self.crop = name, visual, head_name, crop
         self.visual.requires_grad_(False)
         self.head.requires_grad_(True)
+        self.freeze()
 
     @property
     def head(self) -> nn.Linear:
         """The last layer, the only one that trains."""
-        head = self.visual.get_classifier()
-        if not isinstance(head, nn.Linear):
-            raise ConfigError(f"The last layer of {self.name} is {type(head).__name__}; expected a linear one.")
+        head = self.visual.get_submodule(self.head_name)
+        assert isinstance(head, nn.Linear)
         return head
 
     @property
     def dim_features(self) -> int:
         """Width of what the trunk gives the head."""
-        return int(self.head.in_features)
+        return self.head.in_features
+
+    def freeze(self) -> None:
+        """Put the trunk into evaluation mode, where it keeps its statistics."""
+        self.visual.eval()
 
     def features(self, images: Tensor) -> Tensor:
-        """Return what the frozen trunk sees, (n, dim_features), in images (n, bands, height, width)."""
+        """Return what the frozen trunk sees, (n, dim_features), in images (n, bands, crop, crop)."""
+        visual: Any = self.visual
         with torch.no_grad():
-            out: Tensor = self.visual.forward_head(self.visual.forward_features(images), pre_logits=True)
-        return out
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the embedding of images, (n, embed_dim)."""
-        out: Tensor = self.head(self.features(images))
-        return out
-
-    def train(self, mode: bool = True) -> "VisionTower":
-        """Set the mode of the head; the frozen trunk keeps its statistics and stays in evaluation mode."""
-        super().train(mode)
-        self.visual.eval()
-        self.head.train(mode)
-        return self
+            out: Tensor = visual.forward_features(images)
+            return out if isinstance(visual, RandomConv) else visual.forward_head(out, pre_logits=True)
 
 
-def load_tower(name: str, embed_dim: int, *, weights: str = "moco", in_chans: int = IN_CHANS) -> VisionTower:
+def make_tower(name: str, embed_dim: int, *, seed: int = 0, in_chans: int = IN_CHANS) -> Tower:
+    """Return a tower with random weights, the same for the same seed.
+
+    Parameters
+    ----------
+    name : str
+        ``random-conv``, or any timm model, such as ``resnet18``.
+    embed_dim : int
+        Width of the embedding.
+    seed : int
+        Of the weights.
+    in_chans : int
+        Bands of an image.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such tower.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if name == RANDOM_CONV:
+            return Tower(name, RandomConv(embed_dim), "fc")
+        timm = import_timm()
+        if not timm.is_model(name):
+            raise ConfigError(
+                f"tower.name is {name!r}; expected {RANDOM_CONV}, {', '.join(MOCO)} or another timm model."
+            )
+        visual = timm.create_model(name, in_chans=in_chans, num_classes=embed_dim, pretrained=False)
+    head = visual.get_classifier()
+    if not isinstance(head, nn.Linear):
+        raise ConfigError(f"The last layer of {name} is {type(head).__name__}; expected a linear one.")
+    made = visual.pretrained_cfg
+    crop = made["input_size"][-1] if made.get("fixed_input_size") else TILE_PIXELS
+    return Tower(name, visual, next(key for key, module in visual.named_modules() if module is head), crop=crop)
+
+
+def load_tower(name: str, embed_dim: int, *, weights: str = "moco", seed: int = 0) -> Tower:
     """Return a tower with trained weights.
 
     Parameters
     ----------
     name : str
-        A timm model.
+        ``random-conv``, which has none, or a timm model.
     embed_dim : int
         Width of the embedding.
     weights : str
         ``moco`` for torchgeo's, from the Hub; ``none`` for random ones; or a file of a state dictionary.
-    in_chans : int
-        Bands of an image.
+    seed : int
+        Of what is random.
 
     Raises
     ------
@@ -107,35 +134,48 @@ def load_tower(name: str, embed_dim: int, *, weights: str = "moco", in_chans: in
     DataError
         If the weights cannot be fetched, read, or do not fit.
     """
-    tower = VisionTower(name, embed_dim, in_chans=in_chans)
-    if weights != "none":
-        path = _moco_file(name) if weights == "moco" else Path(weights)
-        _load_trunk(tower, path)
+    tower = make_tower(name, embed_dim, seed=seed)
+    if name != RANDOM_CONV and weights != "none":
+        load_trunk(tower, _moco_file(name) if weights == "moco" else Path(weights))
     return tower
 
 
-def import_timm() -> Any:
-    """Return the timm module.
+def head_alone(name: str, head_name: str, dim_features: int, embed_dim: int, *, seed: int = 0) -> Tower:
+    """Return the last layer of a tower under its name there, for features that are computed already."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        inner: nn.Module = nn.Linear(dim_features, embed_dim)
+    for part in reversed(head_name.split(".")):
+        outer = nn.Module()
+        outer.add_module(part, inner)
+        inner = outer
+    return Tower(name, inner, head_name)
 
-    PyPI's torchvision is built for CUDA and will not load beside a CPU build of torch, though timm needs nothing of what
-    is missing. The operators that torchvision then looks for in vain are declared here, so that it loads.
-    """
-    for _ in range(_MOST_MISSING):
-        try:
-            import timm
-        except ImportError:
-            raise MissingExtraError("timm", "train") from None
-        except RuntimeError as error:
-            missing = re.search(r"operator torchvision::(\w+) does not exist", str(error))
-            if not missing:
-                raise
-            _DECLARED.append(torch.library.Library("torchvision", "FRAGMENT"))
-            _DECLARED[-1].define(f"{missing[1]}(Tensor unused) -> Tensor")
-            for loaded in [name for name in sys.modules if name.split(".")[0] in ("timm", "torchvision")]:
-                del sys.modules[loaded]
-        else:
-            return timm
-    raise MissingExtraError("a torchvision that fits this torch", "train")
+
+def identify_weights(name: str, weights: str, seed: int) -> str:
+    """Return what tells one set of trunk weights from another, without loading any."""
+    if name == RANDOM_CONV:
+        return f"{FILTERS} filters over {', '.join(map(str, POOLS))} pixels, seed 0"
+    if weights == "none":
+        return f"random, seed {seed}"
+    if weights == "moco":
+        file, revision = MOCO.get(name, ("moco", ""))
+        return f"{file}@{revision}"
+    path = Path(weights)
+    if not path.is_file():
+        raise DataError(f"No vision weights at {path}.")
+    with path.open("rb") as file_object:
+        return f"sha256 {hashlib.file_digest(file_object, 'sha256').hexdigest()}"
+
+
+def import_timm() -> Any:
+    """Return the timm module."""
+    import_torchvision()
+    try:
+        import timm
+    except ModuleNotFoundError:
+        raise MissingExtraError("timm", "train") from None
+    return timm
 
 
 def _moco_file(name: str) -> Path:
@@ -152,27 +192,38 @@ def _moco_file(name: str) -> Path:
         return Path(hf_hub_download(repository, file, revision=revision))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError):
         raise DataError(
-            f"{repository} is not on this machine and could not be fetched. Download {file} from the Hugging Face Hub and "
-            "name it with --vision-weights FILE."
+            f"{repository} is not on this machine and could not be fetched. Download {file} from the Hugging Face Hub "
+            "and name it with --vision-weights FILE."
         ) from None
 
 
-def _load_trunk(tower: VisionTower, path: Path) -> None:
-    """Load every weight but the head's; a missing or ill-fitting one is an error."""
+def load_trunk(tower: Tower, path: Path) -> None:
+    """Load every weight but the head's from a state dictionary, or from a checkpoint in the released layout.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or a tensor is missing or does not fit; the first is named.
+    """
     if not path.is_file():
         raise DataError(f"No vision weights at {path}.")
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
+    except (
+        Exception
+    ) as error:  # what is no checkpoint fails in a dozen ways, and with weights_only none of them runs it
         raise DataError(f"{path} cannot be read as weights ({' '.join(str(error).split())[:100]}).") from None
     state: Mapping[str, Tensor] = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
-    head = {id(parameter) for parameter in tower.head.parameters()}
+    if any(key.startswith(RELEASED_PREFIX) for key in state):
+        state = {key.removeprefix(RELEASED_PREFIX): tensor for key, tensor in state.items()}
     wanted = {
-        name: tensor.shape for name, tensor in tower.visual.state_dict(keep_vars=True).items() if id(tensor) not in head
+        key: tensor
+        for key, tensor in tower.visual.state_dict().items()
+        if not key.startswith(f"{tower.head_name}.") and not key.endswith("num_batches_tracked")
     }
-    unfit = sorted(name for name, shape in wanted.items() if name not in state or state[name].shape != shape)
+    unfit = sorted(key for key, tensor in wanted.items() if key not in state or state[key].shape != tensor.shape)
     if unfit:
         raise DataError(
-            f"{path} does not fit {tower.name} with {len(wanted)} tensors: {len(unfit)} differ; first is {unfit[0]}."
+            f"{path} does not fit {tower.name}: {len(unfit)} of {len(wanted)} tensors differ; first is {unfit[0]}."
         )
-    tower.visual.load_state_dict({name: state[name] for name in wanted}, strict=False)
+    tower.visual.load_state_dict({key: state[key] for key in wanted}, strict=False)

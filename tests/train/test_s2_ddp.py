@@ -1,0 +1,72 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from satclip_train.features import compute_features
+from satclip_train.s2config import LOSSES
+
+from .s2_fixtures import environment, losses, satclip_index, small_config, to_toml, write_data_set
+
+SCRIPT = Path(__file__).with_name("s2_step.py")
+TOLERANCE = 1e-6
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ddp")
+    write_data_set(folder / "s2", 16)
+    compute_features(small_config(folder / "s2", cache=folder / "features"))
+    return folder
+
+
+def _config(folder, loss):
+    return small_config(
+        folder / "s2",
+        cache=folder / "features",
+        data={"validation_share": 0.0},
+        encoder={"dropout": 0.0},  # drawn in every process for itself
+        training={"batch_size": 16, "max_epochs": 1, "jitter_degrees": 0.0, "loss": loss},
+        machine={"log": "none"},
+    )
+
+
+@pytest.fixture(scope="module")
+def steps(folder):
+    """The same step by one process and by two, as s2_step.py keeps it."""
+    paths = [to_toml(_config(folder, loss), folder / f"{loss}.toml") for loss in LOSSES]
+    for devices in (1, 2):
+        out = folder / str(devices)
+        out.mkdir()
+        arguments = [sys.executable, SCRIPT, str(devices), str(out), *map(str, paths)]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=environment(), timeout=120)
+        assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_two_processes_have_the_loss_and_the_gradients_of_one(steps, loss):
+    files = [steps / name for name in (f"1/{loss}.0", f"2/{loss}.0", f"2/{loss}.1")]
+    one, *two = (torch.load(file, weights_only=True) for file in files)
+    assert (one["world"], two[0]["world"], two[1]["world"]) == (1, 2, 2)
+    for each in two:
+        assert abs(each["loss"].item() - one["loss"].item()) < TOLERANCE
+        assert each["gradients"].keys() == one["gradients"].keys()
+        for name, gradient in one["gradients"].items():
+            assert gradient.abs().max() > 0, name
+            torch.testing.assert_close(each["gradients"][name], gradient, rtol=1e-5, atol=TOLERANCE, msg=name)
+
+
+@pytest.mark.slow
+def test_the_command_trains_in_two_processes_and_talks_in_one(folder):
+    config = small_config(folder / "s2", cache=folder / "features", machine={"devices": 2})
+    to_toml(config, folder / "two.toml")
+    done = satclip_index("train", "two.toml", "-o", "two.ckpt", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.count("Trained.") == 1
+    assert json.loads((folder / "two.json").read_text())["config"]["machine"]["devices"] == 2
+    assert len(losses(folder / "two.run")) == 4
