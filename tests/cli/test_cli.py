@@ -344,11 +344,12 @@ def examples(command):
     """Return the commands after ``Example...:`` in the help of a command."""
     import importlib
 
-    text = getattr(importlib.import_module(f"satclip_cli.{command}"), command).__doc__
+    module = importlib.import_module(f"satclip_cli.{command}")
+    text = getattr(module, "run" if command == "train" else command).__doc__
     return [shlex.split(line) for line in re.findall(r"Example[^:]*: (satclip-index .*)", text)]
 
 
-@pytest.mark.parametrize("command", ["build", "like", "sql", "info", "train"])
+@pytest.mark.parametrize("command", ["build", "like", "sql", "info", "probe", "train"])
 def test_every_help_has_an_example_and_shows_it(cli, command):
     assert examples(command)
     shown = " ".join(cli(command, "--help", env={"COLUMNS": "300"}).stdout.split())
