@@ -123,6 +123,18 @@ def test_resume_without_a_run_begins_one(folder, tmp_path):
     assert train_on_tiles(config, out=tmp_path / "a.ckpt", resume=True).exists()
 
 
+def test_every_epoch_draws_anew(folder, tmp_path):
+    """All tiles in one batch and no learning to speak of: only views, points and dropout can change the loss."""
+    config = small_config(
+        folder / "s2",
+        data={"validation_share": 0.0},
+        training={"batch_size": 18, "max_epochs": 3, "learning_rate": 1e-20},
+    )
+    train_on_tiles(config, out=tmp_path / "a.ckpt")
+    curve = losses(tmp_path / "a.run")
+    assert len({round(loss, 4) for loss in curve.values()}) == 3
+
+
 def test_the_seed_decides_and_the_generator_of_the_caller_is_left_alone(folder, tmp_path):
     curves = []
     for name in ("a", "b"):
