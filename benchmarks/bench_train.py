@@ -3,8 +3,8 @@
 The released step takes 512 tiles, augments them, runs the frozen ResNet-18 and trains the head and the location
 encoder. Its tiles are in memory already, which spares it the reading. The step from the cache reads features, in
 batches of 8,192. Both are whole steps: jitter, harmonics, dropout, loss, gradients, AdamW. The 23 tiles are repeated to
-fill a batch. On a CPU the released step spends much of its time in getting memory, so it is measured again with the
-tower run over 32 tiles at a time, which the released code does not do.
+fill a batch. The released step is measured again with the tower run over 32 tiles at a time, which the released code
+does not do, to see what of the ratio is the memory that 512 tiles take in the tower.
 
     python benchmarks/bench_train.py [--tiles FOLDER] [--threads 1] [--device cpu|cuda]
 """
