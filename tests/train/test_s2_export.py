@@ -6,8 +6,10 @@ from torch import nn
 
 from satclip_index.encoder import Encoder, Siren
 from satclip_index.errors import ConfigError, EncoderError
+from satclip_index.harmonics import real_harmonics
 from satclip_train.export import export
 from satclip_train.features import compute_features
+from satclip_train.lightning_parts import LightningModule
 from satclip_train.run import train_on_tiles
 from satclip_train.vision import make_tower
 
@@ -52,9 +54,37 @@ def folder(tmp_path_factory):
     return folder
 
 
-def _released_tree(checkpoint):
+class Released(LightningModule):
+    """Takes what the released module takes, and has tensors of its names."""
+
+    def __init__(
+        self,
+        embed_dim,
+        image_resolution,
+        vision_layers,
+        vision_width,
+        vision_patch_size,
+        in_channels,
+        le_type,
+        pe_type,
+        frequency_num,
+        max_radius,
+        min_radius,
+        legendre_polys,
+        harmonics_calculation,
+        sh_embedding_dims,
+        learning_rate,
+        weight_decay,
+        num_hidden_layers,
+        capacity,
+    ):
+        super().__init__()
+        self.save_hyperparameters()
+        self.model = _released_tree(self.hparams).model
+
+
+def _released_tree(told):
     """Return modules whose tensors are named as the released ones are, made from hyper-parameters alone."""
-    told = checkpoint["hyper_parameters"]
     names = {"moco_resnet18": "resnet18"}
     module, model = nn.Module(), nn.Module()
     siren = Siren(told["legendre_polys"] ** 2, told["capacity"], told["num_hidden_layers"], told["embed_dim"]).double()
@@ -79,7 +109,16 @@ def test_an_export_has_the_released_layout(folder):
         twin = key.replace("model.location.nnet.", "model.nnet.")
         assert torch.equal(state[twin], tensor)
     assert state["model.logit_scale"].shape == ()
-    _released_tree(checkpoint).load_state_dict(state, strict=True)
+    _released_tree(checkpoint["hyper_parameters"]).load_state_dict(state, strict=True)
+
+
+def test_lightning_loads_an_export_into_a_module_of_the_released_signature(folder):
+    module = Released.load_from_checkpoint(folder / "whole.ckpt", map_location="cpu", weights_only=True)
+    lon, lat = (torch.from_numpy(values) for values in (LON, LAT))
+    with torch.inference_mode():
+        theirs = module.model.location.nnet(real_harmonics(lon, lat, module.hparams["legendre_polys"]).T)
+    ours = Encoder.load(folder / "whole.ckpt").encode(LON, LAT, precision="float64")
+    np.testing.assert_array_equal(theirs.float().numpy(), ours)
 
 
 def test_every_file_of_a_run_gives_the_same_embeddings(folder, tmp_path):
@@ -126,7 +165,7 @@ def test_a_run_from_a_cache_is_completed_by_the_weights_of_its_trunk(folder, tmp
     full = export(best, tmp_path / "full.ckpt", vision_weights=tmp_path / "trunk.pth")
     assert full.sha256 == bare.sha256
     checkpoint = torch.load(tmp_path / "full.ckpt", weights_only=True)
-    _released_tree(checkpoint).load_state_dict(checkpoint["state_dict"], strict=True)
+    _released_tree(checkpoint["hyper_parameters"]).load_state_dict(checkpoint["state_dict"], strict=True)
     assert torch.equal(checkpoint["state_dict"]["model.visual.fc.weight"], keys["model.visual.fc.weight"])
     assert torch.equal(checkpoint["state_dict"]["model.visual.conv1.weight"], trunk["conv1.weight"])
 

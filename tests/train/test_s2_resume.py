@@ -10,6 +10,8 @@ import torch
 
 from satclip_index.encoder import Encoder
 from satclip_index.errors import ConfigError
+from satclip_train import module
+from satclip_train.augment import draw_seed
 from satclip_train.features import compute_features
 from satclip_train.run import train_on_tiles
 
@@ -121,6 +123,24 @@ def test_a_run_that_is_there_is_not_overwritten_and_not_confused_with_another(fo
 def test_resume_without_a_run_begins_one(folder, tmp_path):
     config = small_config(folder / "s2", cache=folder / "features")
     assert train_on_tiles(config, out=tmp_path / "a.ckpt", resume=True).exists()
+
+
+def test_no_two_steps_of_a_run_draw_alike(folder, tmp_path, monkeypatch):
+    """Views, points and dropout of a step follow from a seed of its own, which a second run has again."""
+    runs = []
+    for name in ("a", "b"):
+        seeds = []
+
+        def noted(*key, seeds=seeds):
+            seeds.append(draw_seed(*key))
+            return seeds[-1]
+
+        monkeypatch.setattr(module, "draw_seed", noted)
+        config = small_config(folder / "s2", cache=folder / "features", training={"max_epochs": 3, "batch_size": 4})
+        train_on_tiles(config, out=tmp_path / f"{name}.ckpt")
+        runs.append(seeds)
+    assert runs[0] == runs[1]
+    assert len(set(runs[0])) == len(runs[0]) == 12
 
 
 def test_the_seed_decides_and_the_generator_of_the_caller_is_left_alone(folder, tmp_path):
