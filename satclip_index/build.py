@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from . import grid
 from .atlas import Atlas, open_atlas
-from .errors import AtlasExistsError, OutputError, ResolutionError, SatclipIndexError
+from .errors import AtlasExistsError, CorruptAtlasError, OutputError, ResolutionError, SatclipIndexError
 from .land import is_land
 from .manifest import ENCODER_NAME, MANIFEST_NAME, FileEntry, Manifest, ResolutionEntry, library_versions
 from .search.bulk import IndexWriter
+from .search.engine import Filter
+from .search.index import Index
 from .search.tree import TreeBuilder
 from .search.vectors import Vectors
 from .store import PARQUET_BYTES_PER_ROW, write_shard
@@ -111,6 +113,8 @@ def build_atlas(
             files=tuple(FileEntry.of(partial, file) for file in files),
             libraries=library_versions(),
         )
+        for r in wanted:
+            _check_search(Index.open(partial, manifest, r))
         manifest.write(partial)
         _sync(partial / MANIFEST_NAME)
         _put_in_place(partial, path)
@@ -188,6 +192,21 @@ def _plan(
         if rows.any():
             shards.append((number, cells.size, cells[rows], lon[rows], lat[rows], land[rows]))
     return shards
+
+
+def _check_search(index: Index) -> None:
+    """Ask a finished resolution for the neighbours of a few rows; the tree must answer as comparing with all does.
+
+    It also compiles the search, once for this machine, so that the first question need not wait for that.
+    """
+    for row in np.unique(np.linspace(0, len(index) - 1, 3).astype(np.int64)):
+        query = index.vectors.of_rows(np.array([row]))[0]
+        similarity = index.engine.scan(query)
+        expected = np.lexsort((np.arange(similarity.size), -similarity))[:10]
+        if not np.array_equal(index.engine.top(query, 10, Filter()).rows, expected):
+            raise CorruptAtlasError(
+                f"The new atlas answers wrongly at row {row} of {len(index)}; nothing is kept. Please report it."
+            )
 
 
 def _quantiles(vectors: Vectors, land_rows: NDArray[np.int64]) -> tuple[float, ...]:

@@ -7,7 +7,7 @@ products are exact, and rounded to float32 once: the tree and the scan give the 
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 
 HALF: NDArray[np.float32] = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
@@ -106,7 +106,7 @@ def _meets(ranges, start, stop):
     return low < ranges.shape[0] and ranges[low, 0] < stop
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def advance(
     queue,
     size,
@@ -192,18 +192,18 @@ def advance(
             return (keys, kinds, ids), size, found[:got], similarity[:got], n_disks, compared, opened
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, nogil=True)
 def scan(codes, list_start, list_first, dim, query, half):
     """Compare a query with every row, (n,) float32."""
     out = np.empty(list_start[-1], np.float32)
-    for number in prange(list_start.size - 1):
+    for number in range(list_start.size - 1):
         for row in range(list_start[number], list_start[number + 1]):
             first = list_first[number] + (row - list_start[number]) * dim
             out[row] = np.float32(_dot(codes, first, query, half))
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def pick(order, similarity_of, wanted, land_only, row_land, row_points, ranges, disks, n_disks, apart_rad):
     """Return the first ``wanted`` rows of an order that the filters let through."""
     found, similarity = np.empty(wanted, np.int64), np.empty(wanted, np.float32)
