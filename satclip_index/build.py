@@ -123,7 +123,8 @@ def build_atlas(
 
 def estimated_bytes(res: Sequence[int], *, land_only: bool = False, dim: int = 256) -> int:
     """Return about how many bytes an atlas of some resolutions takes on disk."""
-    index_bytes_per_row = 2 * dim + 8 + 4 * dim / 40  # code, id, and the centroids of the index and the tree
+    index_bytes_per_row = 2 * dim + 8 + 4 * dim / 49  # code, id, and a 49th of a list's centroid
+    index_bytes_per_row += 33 + (2 * dim + 81) / 6  # the row in the tree, and about a sixth of a node
     rows = sum(map(grid.cell_count, res)) * (_LAND_SHARE if land_only else 1.0)
     return int(rows * (PARQUET_BYTES_PER_ROW * dim / 256 + index_bytes_per_row))
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .errors import CorruptAtlasError
 from .grid import Cells
 
-# Measured on real embeddings at res 4: what a row takes in Parquet, and in the index and tree beside it.
+# Measured on real embeddings at res 4: what a row takes in Parquet.
 PARQUET_BYTES_PER_ROW = 430
 _ROW_GROUP_ROWS = 32_768
 
