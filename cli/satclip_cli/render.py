@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from satclip_train.scores import Evaluation
 
+_SPARED_FIRST = ("cell", "lon", "lat")
 FORMAT_HELP = f"table, {', '.join(FORMATS)}. By default from the name of -o; else table on a terminal, jsonl in a pipe."
 _REPORTS = {".md": "markdown", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
 REPORT_HELP = "table, markdown, json (everything), jsonl or csv. By default as for the other commands."
@@ -174,15 +175,31 @@ def _write_table(rows: Iterator[Row], file: IO[str], limit: int | None) -> None:
     if not shown:
         say("No rows.")
         return
+    console = _console(file)
+    names = _fitting(shown, console.width)
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name, value in shown[0].items():
+    for name in names:
+        value = shown[0][name]
         number = isinstance(value, int | float) and not isinstance(value, bool) and not _is_cell(name, value)
         table.add_column(name, justify="right" if number else "left", no_wrap=number or _is_cell(name, value))
     for row in shown:
-        table.add_row(*(escape(_brief(name, value)) for name, value in row.items()))
-    _console(file).print(table)
+        table.add_row(*(escape(_brief(name, row[name])) for name in names))
+    console.print(table)
+    if left_out := [name for name in shown[0] if name not in names]:
+        say(f"Too narrow for {', '.join(left_out)}: widen the terminal, or take --format csv.")
     if limit and next(rows, None) is not None:
         say(f"Only the first {limit} rows are shown; take --format jsonl, or -o FILE, for all.")
+
+
+def _fitting(rows: list[Row], width: int) -> list[str]:
+    """Return the columns to show: of places, those that a narrow terminal has room for."""
+    names = list(rows[0])
+    widths = {name: max(len(name), *(len(_brief(name, row[name])) for row in rows)) for name in names}
+    for spare in _SPARED_FIRST if "rank" in names else ():
+        if sum(widths[name] + 2 for name in names) - 2 <= width:
+            break
+        names = [name for name in names if name != spare]
+    return names
 
 
 def _console(file: IO[str]) -> Console:

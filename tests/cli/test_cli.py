@@ -1,10 +1,15 @@
 import csv
+import fcntl
 import io
 import json
+import os
+import pty
 import re
 import shlex
+import struct
 import subprocess
 import sys
+import termios
 
 import duckdb
 import h3
@@ -370,3 +375,26 @@ def test_every_example_runs(cli, atlas, encoder_file, tmp_path, command):
         done = cli(*arguments, atlas=atlas)
         assert done.returncode == 0, done.stderr
         assert done.stdout or command == "build"
+
+
+def test_a_narrow_terminal_is_spared_columns_and_never_the_names_of_places(atlas, tmp_path):
+    """By a pseudo-terminal of 80 columns, as most are."""
+    reader, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    program = "from satclip_cli.main import main; main()"
+    arguments = ["like", "Nairobi", "--atlas", str(atlas.path), "-k", "3"]
+    environment = child_environment() | {"TERM": "dumb"}
+    environment.pop("COLUMNS", None)
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], stdout=terminal, stderr=subprocess.PIPE, env=environment
+    )
+    shown = os.read(reader, 65536).decode()
+    os.close(terminal)
+    os.close(reader)
+    assert done.returncode == 0, done.stderr
+    lines = shown.splitlines()
+    assert "nearest_city" in lines[0]
+    assert "cell" not in lines[0]
+    assert "…" not in shown
+    assert all(len(line) <= 80 for line in lines)
+    assert b"widen the terminal" in done.stderr
