@@ -4,7 +4,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,10 +81,11 @@ def build_atlas(
     wanted = sorted({grid.check_res(r, highest=MAX_BUILD_RES) for r in np.atleast_1d(np.asarray(res, dtype=object))})
     if not wanted:
         raise ResolutionError("No resolution was given; expected at least one from 0 to 9.")
+    path = _recovered(path)
     _check_target(path, force)
     encoder = encoder if isinstance(encoder, Encoder) else Encoder.load(encoder)
     encoder.encode(0.0, 0.0, device=device)  # a device that cannot be used shows before anything is written
-    with _partial_folder(path, estimated_bytes(wanted, land_only=land_only)) as partial:
+    with _partial_folder(path, estimated_bytes(wanted, land_only=land_only), force) as partial:
         total = sum(map(grid.cell_count, wanted))
         entries: dict[int, ResolutionEntry] = {}
         for r in wanted:
@@ -242,7 +243,7 @@ def _check_target(path: Path, force: bool) -> None:
 
 
 @contextmanager
-def _partial_folder(path: Path, need: int) -> Iterator[Path]:
+def _partial_folder(path: Path, need: int, force: bool) -> Iterator[Path]:
     """Yield a locked, empty folder beside ``path``; whatever goes wrong, it is gone afterwards."""
     partial = path.with_name(f"{path.name}.partial")
     try:
@@ -265,6 +266,7 @@ def _partial_folder(path: Path, need: int) -> Iterator[Path]:
                 f"Another build of {path}/ is under way. Wait for it, or name another folder."
             ) from None
         try:
+            _check_target(path, force)  # another builder may have finished just before the lock was free
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
             yield partial
@@ -277,6 +279,16 @@ def _partial_folder(path: Path, need: int) -> Iterator[Path]:
             path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     finally:
         os.close(lock)
+
+
+def _recovered(path: Path) -> Path:
+    """Return the folder behind a link, with an atlas put back that a build was killed in the moment of replacing."""
+    with suppress(OSError, ValueError):  # what is wrong with a path is said when it is checked
+        path = path.resolve() if path.is_symlink() else path
+        old = path.with_name(f"{path.name}.old")
+        if not path.exists() and (old / MANIFEST_NAME).is_file():
+            old.rename(path)
+    return path
 
 
 def _put_in_place(partial: Path, path: Path) -> None:

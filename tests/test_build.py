@@ -342,3 +342,21 @@ def test_the_size_estimate_is_near_for_256_dimensions(tmp_path):
     size = sum(path.stat().st_size for path in made.path.rglob("*") if path.is_file())
     assert estimated_bytes([3]) == pytest.approx(size, rel=0.35)
     assert estimated_bytes([3], land_only=True) < estimated_bytes([3]) / 2
+
+
+def test_an_atlas_that_was_being_replaced_when_the_builder_died_is_put_back(encoder_file, tmp_path):
+    made = si.build_atlas(tmp_path / "atlas", encoder=encoder_file, res=0, device="cpu")
+    made.path.rename(tmp_path / "atlas.old")  # where --force leaves it for a moment
+    with pytest.raises(AtlasExistsError, match="--force"):
+        si.build_atlas(tmp_path / "atlas", encoder=encoder_file, res=1, device="cpu")
+    assert si.open_atlas(tmp_path / "atlas").resolutions == [0]
+    assert not (tmp_path / "atlas.old").exists()
+
+
+def test_a_link_to_an_atlas_stays_a_link_when_it_is_replaced(encoder_file, tmp_path):
+    si.build_atlas(tmp_path / "data" / "real", encoder=encoder_file, res=0, device="cpu")
+    (tmp_path / "link").symlink_to(tmp_path / "data" / "real")
+    si.build_atlas(tmp_path / "link", encoder=encoder_file, res=1, device="cpu", force=True)
+    assert (tmp_path / "link").is_symlink()
+    assert si.open_atlas(tmp_path / "data" / "real").resolutions == [1]
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["real"]
