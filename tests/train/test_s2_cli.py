@@ -124,3 +124,14 @@ def test_the_command_runs_as_a_process(folder):
     done = satclip_index("train", "s2.toml", "-o", "p.ckpt", cwd=folder)
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr.startswith("12 of 12 tiles used.\n")
+
+
+def test_tiles_that_are_not_there_are_said_before_weights_are_fetched(tmp_path, monkeypatch):
+    from satclip_index.errors import DataError
+    from satclip_train.run import train_on_tiles
+
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody answers there
+    config = tmp_path / "run.toml"
+    config.write_text('name = "x"\n[data]\ntiles = "nowhere"\n[tower]\nname = "resnet18"\nweights = "moco"\n')
+    with pytest.raises(DataError, match="No table of tiles"):
+        train_on_tiles(config, out=tmp_path / "x.safetensors")

@@ -15,7 +15,7 @@ import torch
 from satclip_index.encoder import Encoder
 from satclip_index.errors import ConfigError, EncoderError, MissingExtraError
 
-from .cache import write_json
+from .cache import tiles_of, write_json
 from .data import LAST, CachedData, TilesData
 from .export import CONFIG_KEY, export, read_checkpoint
 from .lightning_parts import (
@@ -92,6 +92,8 @@ def train_on_tiles(
         _check_same(config, last)
     started = time.perf_counter()
     data = CachedData(config) if config.from_cache else TilesData(config, folder)
+    if isinstance(data, TilesData):
+        tiles_of(config)  # data that are not there are said before weights are fetched
     with quiet_lightning(), torch.random.fork_rng(devices=_cuda_devices()):
         trainer = make_trainer(config, folder, progress)
         tower = make_tower_for(config, data)

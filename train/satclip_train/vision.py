@@ -183,13 +183,13 @@ def _moco_file(name: str) -> Path:
         raise ConfigError(
             f"There are no MoCo weights for {name}; expected one of {', '.join(MOCO)}, weights none, or a file."
         )
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     file, revision = MOCO[name]
     repository = f"torchgeo/{name}_sentinel2_all_moco"
     try:
-        return Path(hf_hub_download(repository, file, revision=revision))
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=[file])) / file
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError):
         raise DataError(
             f"{repository} is not on this machine and could not be fetched. Download {file} from the Hugging Face Hub "
