@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from satclip_index.encoder import Encoder
-from satclip_train.points import is_land
-from satclip_train.rasters import EARTH_RADIUS_KM
+from satclip_index.grid import EARTH_RADIUS_KM
+from satclip_index.land import is_land
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from satclip_index.land import is_land
+
 from .rasters import Raster
 
 FloatVector = NDArray[np.float64]
@@ -27,24 +29,6 @@ def uniform_points(count: int, rng: np.random.Generator) -> tuple[FloatVector, F
     """
     lon = rng.uniform(-180.0, 180.0, count)
     return lon, np.rad2deg(np.arcsin(rng.uniform(-1.0, 1.0, count)))
-
-
-def is_land(lon: FloatVector, lat: FloatVector) -> NDArray[np.bool_]:
-    """Return whether each point is land at one arc minute; the ice of Antarctica and Greenland is land.
-
-    Parameters
-    ----------
-    lon, lat : (n,) float64
-        Degrees.
-
-    Returns
-    -------
-    (n,) bool
-    """
-    from global_land_mask import globe
-
-    land: NDArray[np.bool_] = globe.is_land(lat, np.clip(lon, -180.0, np.nextafter(180.0, 0.0)))
-    return land
 
 
 def block_of(lon: FloatVector, lat: FloatVector, degrees: float) -> NDArray[np.int64]:

@@ -6,7 +6,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .rasters import EARTH_RADIUS_KM
+from satclip_index.grid import EARTH_RADIUS_KM
+
 from .towers import Whitening
 
 

@@ -11,9 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from satclip_index.errors import DataError
-
-EARTH_RADIUS_KM = 6371.0088
-"""Mean radius of the Earth, IUGG."""
+from satclip_index.grid import EARTH_RADIUS_KM
 
 
 @dataclass(frozen=True, slots=True)
