@@ -16,7 +16,7 @@ from .errors import AtlasNotFoundError, CorruptAtlasError, ResolutionError
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 ENCODER_NAME = "encoder.safetensors"
-_LIBRARIES = ("satclip-index", "numpy", "torch", "h3", "h3ronpy", "pyarrow", "faiss-cpu", "faiss-gpu-cu12")
+_LIBRARIES = ("satclip-index", "numpy", "torch", "h3", "h3ronpy", "pyarrow", "faiss-cpu", "faiss-gpu")
 
 
 @dataclass(frozen=True, slots=True)
