@@ -116,3 +116,11 @@ def brute_like(columns, query, examples, *, k, exclude, apart, ocean):
             rows.append(row)
     rows = np.array(rows, dtype=np.int64)
     return rows, alike[rows]
+
+
+GEOMETRIES = [
+    {"L": 1, "capacity": 8, "layers": 1, "dim": 3},
+    {"L": 6, "capacity": 32, "layers": 2, "dim": 16},
+    {"L": 10, "capacity": 24, "layers": 4, "dim": 7},
+    {"L": 40, "capacity": 16, "layers": 2, "dim": 8},
+]
