@@ -41,8 +41,10 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.dev
+	@test -f atlas/manifest.json || $(BIN)/satclip-index build --atlas atlas --res 3 --res 4
 	$(BIN)/python benchmarks/bench_encode.py
 	$(BIN)/python benchmarks/bench_build.py
+	$(BIN)/python benchmarks/bench_like.py
 	$(BIN)/python benchmarks/bench_probes.py
 	$(BIN)/python benchmarks/bench_train.py
 

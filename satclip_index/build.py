@@ -81,7 +81,7 @@ def build_atlas(
     wanted = sorted({grid.check_res(r, highest=MAX_BUILD_RES) for r in np.atleast_1d(np.asarray(res, dtype=object))})
     if not wanted:
         raise ResolutionError("No resolution was given; expected at least one from 0 to 9.")
-    path = _recovered(path)
+    path = _behind_link(path)
     _check_target(path, force)
     encoder = encoder if isinstance(encoder, Encoder) else Encoder.load(encoder)
     encoder.encode(0.0, 0.0, device=device)  # a device that cannot be used shows before anything is written
@@ -266,6 +266,7 @@ def _partial_folder(path: Path, need: int, force: bool) -> Iterator[Path]:
                 f"Another build of {path}/ is under way. Wait for it, or name another folder."
             ) from None
         try:
+            _recover(path)
             _check_target(path, force)  # another builder may have finished just before the lock was free
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
@@ -281,14 +282,18 @@ def _partial_folder(path: Path, need: int, force: bool) -> Iterator[Path]:
         os.close(lock)
 
 
-def _recovered(path: Path) -> Path:
-    """Return the folder behind a link, with an atlas put back that a build was killed in the moment of replacing."""
+def _behind_link(path: Path) -> Path:
+    """Return the folder that a link leads to, or the path as it is."""
     with suppress(OSError, ValueError):  # what is wrong with a path is said when it is checked
-        path = path.resolve() if path.is_symlink() else path
-        old = path.with_name(f"{path.name}.old")
-        if not path.exists() and (old / MANIFEST_NAME).is_file():
-            old.rename(path)
+        return path.resolve() if path.is_symlink() else path
     return path
+
+
+def _recover(path: Path) -> None:
+    """Put back an atlas that a build was killed in the moment of replacing; only who holds the lock may."""
+    old = path.with_name(f"{path.name}.old")
+    if not path.exists() and (old / MANIFEST_NAME).is_file():
+        old.rename(path)
 
 
 def _put_in_place(partial: Path, path: Path) -> None:

@@ -314,3 +314,7 @@ def test_similarity_is_the_cosine_within_a_few_ten_thousandths(atlas, columns):
     cosine = vectors @ query / np.linalg.norm(vectors, axis=1) / np.linalg.norm(query)
     np.testing.assert_allclose(found.similarity, cosine, atol=1e-3)
     np.testing.assert_array_equal(found.similarity, similarity(vectors, query.astype(np.float32)))
+
+
+def test_an_absurd_k_gives_what_there_is(atlas):
+    assert len(atlas.like("Nairobi", k=10**12, ocean=True, exclude_within_km=0, apart_km=0, res=1)) == 842

@@ -14,6 +14,7 @@ Ranges = NDArray[np.int64]
 _QUEUE = 4096
 _SCAN_SHARE = 0.2  # of all rows: comparing more than that through a queue costs more than comparing all without one
 _SCAN_LEAST = 200_000
+_ROUNDING = 1e-7  # a similarity rounded to float32 may be so far above the bound of its node
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +78,12 @@ class Engine:
             nodes.reach,
             nodes.land,
             int(tree.levels[1]),
-            tree.norm_slack,
+            tree.norm_slack + _ROUNDING,
         )
 
     def top(self, query: NDArray[np.float32], k: int, where: Filter) -> Found:
         """Return the ``k`` most similar rows that a filter lets through: what brute force gives, ties by row."""
-        for found in self._search(query, where, k):
+        for found in self._search(query, where, min(k, self._tree.rows.cell.size)):
             return found
         raise AssertionError("a search yields at least once")
 
