@@ -25,7 +25,8 @@ RANKS = {
     "satclip_index.encoder": 5,
     "satclip_index.places": 4,
     "satclip_index.search": 5,
-    "satclip_index.search.kernel": 5,
+    "satclip_index.search.halves": 5,
+    "satclip_index.search.kernel": 6,
     "satclip_index.search.tensors": 5,
     "satclip_index.search.vectors": 5,
     "satclip_index.search.bulk": 6,
@@ -53,7 +54,8 @@ OWNERS = {
     "torch": {f"satclip_index.{name}" for name in ("encoder", "harmonics", "siren", "weights")},
     "huggingface_hub": {"satclip_index.weights"},
     "shapely": {"satclip_index.shapes"},
-    "numba": {"satclip_index.search.kernel"},
+    "numba": {"satclip_index.search.kernel", "satclip_index.search.halves"},
+    "llvmlite": {"satclip_index.search.halves"},
 }
 # Inside a function, or for the type checker only.
 LOCAL_USERS = {

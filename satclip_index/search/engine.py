@@ -1,7 +1,8 @@
 """Exact search: the most similar rows that geography lets through, best first."""
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,9 @@ from .vectors import Vectors
 
 Ranges = NDArray[np.int64]
 
-_QUEUE = 4096
 _SCAN_SHARE = 0.2  # of all rows: comparing more than that through a queue costs more than comparing all without one
 _SCAN_LEAST = 200_000
-_ROUNDING = 1e-7  # a similarity rounded to float32 may be so far above the bound of its node
+_ROUNDING = 1e-7  # a similarity rounded to float32 (6e-8), and its node's bound (2e-8), may be so far off
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,15 @@ class Filter:
         Rows that may be, as sorted disjoint ranges; None for all.
     apart_rad : float
         Answers are at least so far from each other, taken greedily; 0 for no such rule.
+    least : float
+        Answers are at least so similar.
     """
 
     land_only: bool = False
     away: NDArray[np.float64] | None = None
     ranges: Ranges | None = None
     apart_rad: float = 0.0
+    least: float = -math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,26 +103,89 @@ class Engine:
 
         query = query.astype(np.float64)
         similarity: NDArray[np.float32] = kernel.scan(
-            self._vectors.codes, self._vectors.start, self._vectors.first, query.size, query, kernel.HALF
+            self._vectors.codes, self._vectors.start, self._vectors.first, query.size, query
         )
         return similarity
+
+    def each(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        where: Filter,
+        *,
+        own: NDArray[np.float64] | None = None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the ``k`` most similar rows for each of many queries, as :meth:`top` would; other threads may run.
+
+        Parameters
+        ----------
+        queries : (m, dim) float32
+        k : int
+        where : Filter
+            Of all queries.
+        own : (m, 4) float64, optional
+            A disk for each query that its own answers lie outside of.
+
+        Returns
+        -------
+        rows : (m, k) int64
+            -1 where fewer qualify.
+        similarity : (m, k) float32
+            NaN there.
+        """
+        from . import kernel
+
+        queries = np.ascontiguousarray(queries, dtype=np.float64)
+        lengths = np.linalg.norm(queries, axis=1)
+        rows = np.full((queries.shape[0], k), -1, np.int64)
+        similarity = np.full(rows.shape, np.nan, np.float32)
+        ranges, away = _shapes_of(where)
+        if where.ranges is not None and not ranges.size:
+            return rows, similarity
+        disks = _columns(own) if own is not None else np.empty((5, 0))
+        found, alike, counts = kernel.advance_each(
+            queries,
+            np.where(lengths > 0, lengths, 1.0),
+            disks,
+            min(k, self._tree.rows.cell.size),
+            self._compare_at_most(),
+            self._vectors.codes,
+            self._nodes,
+            (self._tree.rows.point, self._tree.rows.land),
+            where.land_only,
+            ranges,
+            away,
+            where.apart_rad,
+            where.least,
+        )
+        for i in np.flatnonzero(counts < 0):  # too many rows are alike
+            more = disks[:4, i : i + 1].T
+            both = np.concatenate([more, np.empty((0, 4)) if where.away is None else where.away])
+            one = self.top(queries[i].astype(np.float32), k, replace(where, away=both))
+            counts[i] = one.rows.size
+            found[i, : one.rows.size], alike[i, : one.rows.size] = one.rows, one.similarity
+        given = np.arange(found.shape[1]) < counts[:, None]
+        rows[:, : found.shape[1]][given], similarity[:, : found.shape[1]][given] = found[given], alike[given]
+        return rows, similarity
+
+    def _compare_at_most(self) -> int:
+        return max(_SCAN_LEAST, int(_SCAN_SHARE * self._tree.rows.cell.size))
 
     def _search(self, query: NDArray[np.float32], where: Filter, batch: int) -> Iterator[Found]:
         from . import kernel
 
         rows, query = self._tree.rows, query.astype(np.float64)
         length = float(np.linalg.norm(query)) or 1.0
-        ranges = np.empty((0, 2), np.int64) if where.ranges is None else where.ranges
+        ranges, away = _shapes_of(where)
         if where.ranges is not None and not ranges.size:  # nothing may be an answer
             yield Found(np.empty(0, np.int64), np.empty(0, np.float32), 0, 0, False)
             return
-        away = np.empty((0, 4)) if where.away is None else where.away
-        disks, n_disks = away, away.shape[0]
-        queue = (np.empty(_QUEUE), np.empty(_QUEUE, np.int8), np.empty(_QUEUE, np.int64))
-        size, at_most = -1, max(_SCAN_LEAST, int(_SCAN_SHARE * rows.cell.size))
+        disks, n_disks = away, away.shape[1]
+        queue = kernel.new_queue()
+        size, at_most = -1, self._compare_at_most()
         given = 0
         while True:
-            disks = np.concatenate([disks[:n_disks], np.zeros((batch if where.apart_rad > 0 else 0, 4))])
+            disks = np.hstack([disks[:, :n_disks], np.zeros((5, batch if where.apart_rad > 0 else 0))])
             queue, size, found, similarity, n_disks, compared, opened = kernel.advance(
                 queue,
                 size,
@@ -128,7 +194,6 @@ class Engine:
                 query,
                 length,
                 self._vectors.codes,
-                kernel.HALF,
                 self._nodes,
                 (rows.point, rows.land),
                 where.land_only,
@@ -136,6 +201,7 @@ class Engine:
                 disks,
                 n_disks,
                 where.apart_rad,
+                where.least,
             )
             at_most -= compared
             if found.size < batch and size > 0:
@@ -149,7 +215,7 @@ class Engine:
         order = np.lexsort((np.arange(everything.size), -everything))
         wanted = given + batch
         while True:
-            disks = np.concatenate([away, np.zeros((wanted if where.apart_rad > 0 else 0, 4))])
+            disks = np.hstack([away, np.zeros((5, wanted if where.apart_rad > 0 else 0))])
             found, similarity = kernel.pick(
                 order,
                 everything,
@@ -159,10 +225,22 @@ class Engine:
                 rows.point,
                 ranges,
                 disks,
-                away.shape[0],
+                away.shape[1],
                 where.apart_rad,
+                where.least,
             )
             yield Found(found[given:], similarity[given:], everything.size, 0, True)
             if found.size < wanted:
                 return
             given, wanted = found.size, found.size + batch
+
+
+def _shapes_of(where: Filter) -> tuple[Ranges, NDArray[np.float64]]:
+    """Return the ranges and disks of a filter as the kernel takes them."""
+    ranges = np.empty((0, 2), np.int64) if where.ranges is None else where.ranges
+    return ranges, np.empty((5, 0)) if where.away is None else _columns(where.away)
+
+
+def _columns(disks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return disks as columns of (x, y, z, radius, chord of the radius)."""
+    return np.ascontiguousarray(np.vstack([disks.T, 2 * np.sin(np.minimum(disks[:, 3], np.pi) / 2)]))

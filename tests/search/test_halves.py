@@ -1,0 +1,38 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from satclip_index.search import halves
+
+EVERY = np.arange(1 << 16, dtype=np.uint16)
+FINITE = EVERY[np.isfinite(EVERY.view(np.float16))]
+
+
+@pytest.mark.parametrize("name", ["half_by_bits", "half_by_instruction", "float_of_half"])
+def test_every_finite_half_is_the_float_that_numpy_makes_of_it(name):
+    from numba import njit
+
+    if name == "half_by_instruction" and not halves.converts_halves():
+        pytest.skip("this processor has no instruction for it")
+    convert = getattr(halves, name)
+
+    @njit
+    def all_of(bits):
+        out = np.empty(bits.size, np.float32)
+        for i in range(bits.size):
+            out[i] = convert(bits[i])
+        return out
+
+    found, expected = all_of(FINITE), FINITE.view(np.float16).astype(np.float32)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(np.signbit(found), np.signbit(expected))
+
+
+def test_a_processor_that_numba_is_told_of_is_not_trusted_to_have_the_instruction():
+    program = "from satclip_index.search import halves; print(halves.converts_halves())"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={"NUMBA_CPU_NAME": "generic"}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
