@@ -42,5 +42,5 @@ def test_rows_away_from_many_points_are_those_far_from_each(atlas):
     lon, lat = rng.uniform(-180, 180, 40), rng.uniform(-90, 90, 40)
     centre_lon, centre_lat = grid.cell_centers(index.cells)
     nearest = haversine_km(centre_lon[:, None], centre_lat[:, None], lon, lat).min(axis=1)
-    found = away_from(index, grid.PointSet(lon, lat), 900.0)
+    found = away_from(index.tree, grid.PointSet(lon, lat), 900.0)
     np.testing.assert_array_equal(found, ranges_of(nearest >= 900.0))
