@@ -55,9 +55,7 @@ class Area:
         """Return whether all, and whether none, of each cap is surely part of it: by the box round the cap."""
         west, south, east, north = boxes_round(lon, lat, reach_rad)
         inside, outside = boxes_against(self._shape, np.maximum(west, -180), south, np.minimum(east, 180), north)
-        cut = np.flatnonzero(
-            (west < -180) | (east > 180)
-        )  # what lies beyond comes in on the other side
+        cut = np.flatnonzero((west < -180) | (east > 180))  # what lies beyond comes in on the other side
         west, east = np.where(west < -180, west + 360, -180)[cut], np.where(east > 180, east - 360, 180)[cut]
         rest_inside, rest_outside = boxes_against(self._shape, west, south[cut], east, north[cut])
         inside[cut] &= rest_inside
