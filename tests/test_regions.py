@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from satclip_index import grid
@@ -23,14 +23,20 @@ def scan(shape, res):
 
 
 def around(lon, lat, angle, points=181):
-    """Return points at an angle from a place, by the direct formula on the sphere."""
-    bearing, lat0 = np.linspace(0, 2 * np.pi, points), np.radians(lat)
-    lats = np.arcsin(np.clip(np.sin(lat0) * np.cos(angle) + np.cos(lat0) * np.sin(angle) * np.cos(bearing), -1, 1))
-    east = np.arctan2(np.sin(bearing) * np.sin(angle) * np.cos(lat0), np.cos(angle) - np.sin(lat0) * np.sin(lats))
-    return (np.degrees(east) + lon + 180) % 360 - 180, np.degrees(lats)
+    """Return points at an angle from a place, by turning a tangent round it; at the poles, too."""
+    bearing, lon, lat = np.linspace(0, 2 * np.pi, points)[:, None], np.radians(lon), np.radians(lat)
+    up = np.array([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+    east = np.array([-np.sin(lon), np.cos(lon), 0])
+    x, y, z = (np.cos(angle) * up + np.sin(angle) * (np.cos(bearing) * np.cross(up, east) + np.sin(bearing) * east)).T
+    return np.degrees(np.arctan2(y, x)), np.degrees(np.arctan2(z, np.hypot(x, y)))
 
 
 @given(MIDDLES, st.floats(0, np.pi) | st.floats(0, 1e-3))
+@example((30.0, 90.0), 0.1)
+@example((30.0, -90.0), 0.1)
+@example((180.0, 89.0), 0.02)
+@example((-180.0, -89.0), 0.02)
+@example((-179.9, 80.0), 0.1)
 def test_the_box_round_a_cap_holds_its_rim(middle, reach):
     west, south, east, north = (float(side[0]) for side in boxes_round(*map(np.atleast_1d, middle), np.array([reach])))
     lon, lat = around(*middle, reach)
