@@ -59,7 +59,7 @@ OWNERS = {
 # Inside a function, or for the type checker only.
 LOCAL_USERS = {
     "pyarrow": {"satclip_index.neighbors", "satclip_index.sql", "satclip_cli.render"},
-    "shapely": {"satclip_index.places"},
+    "shapely": {"satclip_index.places", "satclip_index.regions", "satclip_index.search.geography"},
 }
 HEAVY = [
     "torch",
