@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import grid
+from .areas import Area, cells_in
 from .cities import find_city
 from .coordinates import check_coordinates
 from .errors import CoordinateError, PlaceError
-from .regions import Area, cells_in
 from .shapes import read_shape
 
 if TYPE_CHECKING:

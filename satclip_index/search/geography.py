@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import grid
-from ..regions import Area, FarFrom, Region
+from ..areas import Area, FarFrom, Region
 from .engine import Ranges
 from .tree import Tree
 

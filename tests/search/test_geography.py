@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from satclip_index import grid
-from satclip_index.regions import Area
+from satclip_index.areas import Area
 from satclip_index.search.geography import (
     away_from,
     complement,

@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from satclip_index import grid
+from satclip_index.areas import Area, FarFrom, boxes_round, cells_in, reach_of_descendants_rad
 from satclip_index.places import Place
-from satclip_index.regions import Area, FarFrom, boxes_round, cells_in, reach_of_descendants_rad
 
 from .oracles import all_cells, haversine_km
 from .shape_cases import SHAPES, country, needs_countries, stars
