@@ -154,7 +154,7 @@ class Atlas:
         where = Filter(
             land_only=not ocean,
             away=disks(example_lon, example_lat, 0.0 if many else exclude_within_km),
-            ranges=away_from(index, examples, exclude_within_km) if many else None,
+            ranges=away_from(index.tree, examples, exclude_within_km) if many else None,
             apart_rad=apart_km / grid.EARTH_RADIUS_KM,
         )
         found = index.engine.top(query, int(k), where)

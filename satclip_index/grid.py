@@ -79,7 +79,7 @@ def shard_roots(res: int) -> list[Cells]:
 
 
 def descendants(cells: Cells, res: int) -> Cells:
-    """Return the cells of a finer resolution inside each of some distinct cells of one resolution, ascending."""
+    """Return the cells of a resolution that descend from distinct cells, none finer nor inside another, ascending."""
     return np.sort(np.asarray(h3.uncompact_cells(cells, res), dtype=np.uint64))
 
 

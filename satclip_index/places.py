@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import grid
+from .areas import Area, cells_in
 from .cities import find_city
 from .coordinates import check_coordinates
 from .errors import CoordinateError, PlaceError
@@ -91,15 +92,11 @@ class Place:
             if int(grid.cell_res(cell)[0]) >= res:
                 return grid.ancestors(cell, res)
             return grid.descendants(cell, res)
-        import shapely
-
-        cells = grid.cells_at(res)
-        lon, lat = grid.cell_centers(cells)
-        shapely.prepare(self.area)
-        inside: NDArray[np.bool_] = shapely.intersects_xy(self.area, lon, lat)
-        if inside.any():
-            return np.asarray(cells[inside], dtype=np.uint64)
-        point = self.area.representative_point()  # type: ignore[union-attr]
+        assert self.area is not None
+        cells = cells_in(Area(self.area), res)
+        if cells.size:
+            return cells
+        point = self.area.representative_point()
         return grid.cells_of_points(point.x, point.y, res)
 
     def locations(self, res: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

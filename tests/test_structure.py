@@ -23,7 +23,8 @@ RANKS = {
     "satclip_index.siren": 3,
     "satclip_index.weights": 4,
     "satclip_index.encoder": 5,
-    "satclip_index.places": 4,
+    "satclip_index.areas": 4,
+    "satclip_index.places": 5,
     "satclip_index.search": 5,
     "satclip_index.search.halves": 5,
     "satclip_index.search.kernel": 6,
@@ -60,7 +61,7 @@ OWNERS = {
 # Inside a function, or for the type checker only.
 LOCAL_USERS = {
     "pyarrow": {"satclip_index.neighbors", "satclip_index.sql", "satclip_cli.render"},
-    "shapely": {"satclip_index.places"},
+    "shapely": {"satclip_index.places", "satclip_index.areas", "satclip_index.search.geography"},
 }
 HEAVY = [
     "torch",
