@@ -30,12 +30,13 @@ RANKS = {
     "satclip_index.search.kernel": 6,
     "satclip_index.search.tensors": 5,
     "satclip_index.search.vectors": 5,
-    "satclip_index.search.bulk": 6,
     "satclip_index.search.tree": 6,
     "satclip_index.search.engine": 7,
     "satclip_index.search.index": 8,
+    "satclip_index.search.bulk": 9,
     "satclip_index.search.geography": 9,
     "satclip_index.neighbors": 10,
+    "satclip_index.nearest": 10,
     "satclip_index.atlas": 11,
     "satclip_index.build": 12,
     "satclip_index.sql": 12,
@@ -60,7 +61,7 @@ OWNERS = {
 }
 # Inside a function, or for the type checker only.
 LOCAL_USERS = {
-    "pyarrow": {"satclip_index.neighbors", "satclip_index.sql", "satclip_cli.render"},
+    "pyarrow": {"satclip_index.neighbors", "satclip_index.nearest", "satclip_index.sql", "satclip_cli.render"},
     "shapely": {"satclip_index.places", "satclip_index.areas", "satclip_index.search.geography"},
 }
 HEAVY = [

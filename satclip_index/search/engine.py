@@ -107,24 +107,31 @@ class Engine:
         )
         return similarity
 
-    def each(
+    def nearest(
         self,
         queries: NDArray[np.float32],
+        group_start: NDArray[np.int64],
         k: int,
         where: Filter,
         *,
-        own: NDArray[np.float64] | None = None,
+        points: NDArray[np.float64] | None = None,
+        away_rad: float = 0.0,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the ``k`` most similar rows for each of many queries, as :meth:`top` would; other threads may run.
+        """Return the ``k`` most similar rows of each of many queries, as :meth:`top` would; other threads may run.
 
         Parameters
         ----------
         queries : (m, dim) float32
+            Unit vectors, those of a group next to each other.
+        group_start : (g + 1,) int64
+            The first query of each group, and m. A group is searched at once: the more alike its queries, the better.
         k : int
         where : Filter
-            Of all queries.
-        own : (m, 4) float64, optional
-            A disk for each query that its own answers lie outside of.
+            Its ``land_only`` and ``ranges``; it may have nothing else.
+        points : (m, 3) float64, optional
+            Where each query is: a unit vector.
+        away_rad : float
+            No row's centre is nearer to its query than this, in radians.
 
         Returns
         -------
@@ -135,41 +142,43 @@ class Engine:
         """
         from . import kernel
 
-        queries = np.ascontiguousarray(queries, dtype=np.float64)
-        lengths = np.linalg.norm(queries, axis=1)
+        assert where.away is None
+        assert where.apart_rad == 0
+        ranges, _ = _shapes_of(where)
         rows = np.full((queries.shape[0], k), -1, np.int64)
-        similarity = np.full(rows.shape, np.nan, np.float32)
-        ranges, away = _shapes_of(where)
-        if where.ranges is not None and not ranges.size:
-            return rows, similarity
-        disks = _columns(own) if own is not None else np.empty((5, 0))
-        found, alike, counts = kernel.advance_each(
-            queries,
-            np.where(lengths > 0, lengths, 1.0),
-            disks,
-            min(k, self._tree.rows.cell.size),
-            self._compare_at_most(),
-            self._vectors.codes,
-            self._nodes,
-            (self._tree.rows.point, self._tree.rows.land),
-            where.land_only,
-            ranges,
-            away,
-            where.apart_rad,
-            where.least,
-        )
-        for i in np.flatnonzero(counts < 0):  # too many rows are alike
-            more = disks[:4, i : i + 1].T
-            both = np.concatenate([more, np.empty((0, 4)) if where.away is None else where.away])
-            one = self.top(queries[i].astype(np.float32), k, replace(where, away=both))
-            counts[i] = one.rows.size
-            found[i, : one.rows.size], alike[i, : one.rows.size] = one.rows, one.similarity
-        given = np.arange(found.shape[1]) < counts[:, None]
-        rows[:, : found.shape[1]][given], similarity[:, : found.shape[1]][given] = found[given], alike[given]
+        similarity = np.full(rows.shape, -np.inf, np.float32)
+        if where.ranges is None or ranges.size:
+            done = kernel.nearest(
+                queries.astype(np.float64),
+                group_start,
+                np.zeros((queries.shape[0], 3)) if points is None else points,
+                away_rad,
+                self._compare_at_most(),
+                self._vectors.codes,
+                self._nodes,
+                (self._tree.rows.point, self._tree.rows.land),
+                (where.land_only, ranges),
+                (rows, similarity),
+            )
+            for group in np.flatnonzero(~done):  # too many rows are alike
+                for i in range(group_start[group], group_start[group + 1]):
+                    away = np.append(points[i], away_rad)[None] if points is not None and away_rad > 0 else None
+                    found = self.top(queries[i], k, replace(where, away=away))
+                    rows[i], similarity[i] = -1, -np.inf
+                    rows[i, : found.rows.size], similarity[i, : found.rows.size] = found.rows, found.similarity
+        similarity[rows < 0] = np.nan
         return rows, similarity
 
     def _compare_at_most(self) -> int:
         return max(_SCAN_LEAST, int(_SCAN_SHARE * self._tree.rows.cell.size))
+
+    def similarity_of(self, query: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the similarity of some rows, (n,) float32."""
+        from . import kernel
+
+        first = self._vectors.first_code(rows)
+        similarity: NDArray[np.float32] = kernel.dots(self._vectors.codes, first, query.astype(np.float64))
+        return similarity
 
     def _search(self, query: NDArray[np.float32], where: Filter, batch: int) -> Iterator[Found]:
         from . import kernel
@@ -196,12 +205,9 @@ class Engine:
                 self._vectors.codes,
                 self._nodes,
                 (rows.point, rows.land),
-                where.land_only,
-                ranges,
+                (where.land_only, ranges, where.apart_rad, where.least),
                 disks,
                 n_disks,
-                where.apart_rad,
-                where.least,
             )
             at_most -= compared
             if found.size < batch and size > 0:
@@ -220,14 +226,10 @@ class Engine:
                 order,
                 everything,
                 wanted,
-                where.land_only,
-                rows.land,
-                rows.point,
-                ranges,
+                (rows.point, rows.land),
+                (where.land_only, ranges, where.apart_rad, where.least),
                 disks,
                 away.shape[1],
-                where.apart_rad,
-                where.least,
             )
             yield Found(found[given:], similarity[given:], everything.size, 0, True)
             if found.size < wanted:

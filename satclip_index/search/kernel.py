@@ -14,6 +14,8 @@ from .halves import float_of_half
 _NODES = np.int64(1) << 62  # a node's number is kept below zero, so that of equal keys nodes come before rows
 _DOT_ERROR = 1e-12  # far above what a float64 sum of 256 products may be off
 _CHORD_ERROR = 1e-12  # far above what a chord may be off
+_ANGLE_ERROR = 1e-9  # far above what an angle from a chord may be off
+_CANCELLED = 1e-6
 _MOST_BELOW = 7  # nodes or rows below a node
 _QUEUE = 4096
 
@@ -163,26 +165,11 @@ def _meets(ranges, start, stop):
 
 
 @njit(cache=True, nogil=True)
-def advance(
-    queue,
-    size,
-    wanted,
-    compare_at_most,
-    query,
-    length,
-    codes,
-    nodes,
-    rows,
-    land_only,
-    ranges,
-    disks,
-    n_disks,
-    apart_rad,
-    least,
-):
+def advance(queue, size, wanted, compare_at_most, query, length, codes, nodes, rows, where, disks, n_disks):
     """Pop the queue until ``wanted`` rows have come out of it, best first, or it is empty, or too many were compared.
 
-    A size of -1 begins a search. ``length`` is that of the query; rows less similar than ``least`` do not count.
+    A size of -1 begins a search. ``length`` is that of the query; ``where`` holds a filter's ``land_only``, ``ranges``,
+    ``apart_rad`` and ``least``.
     Returns the queue and its size, the rows and their similarity, how many disks there are now, and how many rows were
     compared and nodes opened.
     """
@@ -190,6 +177,7 @@ def advance(
         nodes
     )
     row_points, row_land = rows
+    land_only, ranges, apart_rad, least = where
     keys, numbers, places, lists = queue
     dim = query.size
     found, similarity = np.empty(wanted, np.int64), np.empty(wanted, np.float32)
@@ -254,56 +242,106 @@ def advance(
             return (keys, numbers, places, lists), size, found[:got], similarity[:got], n_disks, compared, opened
 
 
-@njit(cache=True, nogil=True)
-def advance_each(
-    queries,
-    lengths,
-    own,
-    wanted,
-    compare_at_most,
-    codes,
-    nodes,
-    rows,
-    land_only,
-    ranges,
-    away,
-    apart_rad,
-    least,
-):
-    """Search once for each query, outside its own disk as well if there is one for each.
+@njit(cache=True)
+def _middle(vectors, first, last):
+    """Return the direction of the sum of some vectors, and the greatest angle between it and one of them."""
+    middle = np.zeros(vectors.shape[1])
+    for i in range(first, last):
+        middle += vectors[i]
+    length = math.sqrt((middle * middle).sum())
+    middle = middle / length if length > _CANCELLED else vectors[first] / math.sqrt((vectors[first] ** 2).sum())
+    greatest = 0.0
+    for i in range(first, last):
+        apart = vectors[i] / math.sqrt((vectors[i] ** 2).sum()) - middle
+        greatest = max(greatest, (apart * apart).sum())
+    return middle, 2.0 * math.asin(min(1.0, 0.5 * math.sqrt(greatest))) + _ANGLE_ERROR
 
-    Returns rows and similarity, (m, wanted), and how many were found; -1 where too many had to be compared.
+
+@njit(cache=True, inline="always")
+def _angle(a, b):
+    x, y, z = a[0] - b[0], a[1] - b[1], a[2] - b[2]
+    return 2.0 * math.asin(min(1.0, 0.5 * math.sqrt(x * x + y * y + z * z)))
+
+
+@njit(cache=True)
+def _insert(rows, similarity, row, value):
+    """Put a row in its place among the best so far, ties by row, if it belongs there."""
+    at = rows.size
+    while at > 0 and (value > similarity[at - 1] or (value == similarity[at - 1] and row < rows[at - 1])):
+        if at < rows.size:
+            rows[at], similarity[at] = rows[at - 1], similarity[at - 1]
+        at -= 1
+    if at < rows.size:
+        rows[at], similarity[at] = row, value
+
+
+@njit(cache=True, nogil=True)
+def nearest(queries, group_start, points, away_rad, compare_at_most, codes, nodes, rows, where, best):
+    """Fill in the best rows of every query, group by group, and return which groups are done.
+
+    ``best`` holds their rows, which begin as -1, and similarity, minus infinity; ``where`` a filter's ``land_only`` and
+    ``ranges``. A group goes down the tree as one ball of vectors,
+    and one cap of places: a node that holds nothing for the ball holds nothing for any of its queries.
     """
-    many = queries.shape[0]
-    found, similarity = np.empty((many, wanted), np.int64), np.empty((many, wanted), np.float32)
-    counts = np.empty(many, np.int64)
-    queue = new_queue()
-    has_own = 1 if own.shape[1] else 0
-    disks = np.zeros((5, has_own + away.shape[1] + (wanted if apart_rad > 0 else 0)))
-    disks[:, has_own : has_own + away.shape[1]] = away
-    for i in range(many):
-        if has_own:
-            disks[:, 0] = own[:, i]
-        queue, size, some, alike, _, _, _ = advance(
-            queue,
-            -1,
-            wanted,
-            compare_at_most,
-            queries[i],
-            lengths[i],
-            codes,
-            nodes,
-            rows,
-            land_only,
-            ranges,
-            disks,
-            has_own + away.shape[1],
-            apart_rad,
-            least,
-        )
-        found[i, : some.size], similarity[i, : some.size] = some, alike
-        counts[i] = -1 if some.size < wanted and size > 0 else some.size
-    return found, similarity, counts
+    node_rows, node_children, node_codes, centroids, scales, radii, node_points, reaches, node_land, n_roots, slack = (
+        nodes
+    )
+    row_points, row_land = rows
+    land_only, ranges = where
+    out_rows, out_similarity = best
+    dim = queries.shape[1]
+    done = np.ones(group_start.size - 1, np.bool_)
+    keys, numbers, places, _ = new_queue()
+    for group in range(group_start.size - 1):
+        first, last = group_start[group], group_start[group + 1]
+        middle, spread = _middle(queries, first, last)
+        cap, cap_reach = middle, 0.0
+        if away_rad > 0:
+            cap, cap_reach = _middle(points, first, last)
+        size, compared, worst = 0, 0, np.float32(-np.inf)
+        first_child, last_child = 0, n_roots
+        while True:
+            for node in range(first_child, last_child):
+                if land_only and not node_land[node]:
+                    continue
+                if ranges.shape[0] and not _meets(ranges, node_rows[node, 0], node_rows[node, 1]):
+                    continue
+                if away_rad > 0 and _angle(node_points[node], cap) + reaches[node] + cap_reach < away_rad:
+                    continue
+                cosine = max(-1.0, _dot(centroids, node * dim, middle) * scales[node] + _DOT_ERROR)
+                bound = _cosine_within(cosine, math.cos(min(math.pi, radii[node] + spread))) + 2.0 * slack
+                if bound >= worst:
+                    size = _push(keys, numbers, places, size, bound, node, 0)
+            first_child, last_child = 0, 0
+            while size > 0 and keys[0] >= worst and compared <= compare_at_most * (last - first):
+                node = numbers[0]
+                size = _pop(keys, numbers, places, size)
+                if node_children[node, 0] < node_children[node, 1]:
+                    first_child, last_child = node_children[node, 0], node_children[node, 1]
+                    if size + _MOST_BELOW > keys.size:
+                        keys, numbers, places = _longer(keys, size), _longer(numbers, size), _longer(places, size)
+                    break
+                worst = np.float32(np.inf)
+                for i in range(first, last):
+                    similarity = out_similarity[i]
+                    length = math.sqrt((queries[i] ** 2).sum())
+                    cosine = max(-1.0, _dot(centroids, node * dim, queries[i]) * scales[node] / length + _DOT_ERROR)
+                    if _cosine_within(cosine, math.cos(radii[node])) + 2.0 * slack >= similarity[-1]:
+                        for row in range(node_rows[node, 0], node_rows[node, 1]):
+                            if land_only and not row_land[row]:
+                                continue
+                            if ranges.shape[0] and not _meets(ranges, row, row + 1):
+                                continue
+                            if away_rad > 0 and _angle(row_points[row], points[i]) < away_rad:
+                                continue
+                            compared += 1
+                            at = node_codes[node] + (row - node_rows[node, 0]) * dim
+                            _insert(out_rows[i], similarity, row, np.float32(_dot(codes, at, queries[i])))
+                    worst = min(worst, similarity[-1])
+            if first_child == last_child:
+                done[group] = size == 0 or keys[0] < worst
+                break
+    return done
 
 
 @njit(cache=True, nogil=True)
@@ -318,8 +356,10 @@ def scan(codes, list_start, list_first, dim, query):
 
 
 @njit(cache=True, nogil=True)
-def pick(order, similarity_of, wanted, land_only, row_land, row_points, ranges, disks, n_disks, apart_rad, least):
+def pick(order, similarity_of, wanted, rows, where, disks, n_disks):
     """Return the first ``wanted`` rows of an order that the filters let through."""
+    row_points, row_land = rows
+    land_only, ranges, apart_rad, least = where
     found, similarity = np.empty(wanted, np.int64), np.empty(wanted, np.float32)
     met, none, got = np.empty(disks.shape[1], np.int64), np.zeros(2, np.int64), 0
     for row in order:
@@ -336,3 +376,12 @@ def pick(order, similarity_of, wanted, land_only, row_land, row_points, ranges, 
         if apart_rad > 0:
             n_disks = _add_disk(row_points, row, apart_rad, disks, n_disks)
     return found[:got], similarity[:got]
+
+
+@njit(cache=True, nogil=True)
+def dots(codes, first, query):
+    """Compare a query with the vectors that begin at some places of the codes, (n,) float32."""
+    out = np.empty(first.size, np.float32)
+    for i in range(first.size):
+        out[i] = np.float32(_dot(codes, first[i], query))
+    return out

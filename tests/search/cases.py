@@ -62,7 +62,7 @@ def make_case(name, folder):
     return Case(tree, Engine(tree, vectors), cells, embedding, lon, lat, land)
 
 
-def brute(case, query, *, land_only=False, away=(), ranges=None, apart_km=0.0, k=None):
+def brute(case, query, *, land_only=False, away=(), ranges=None, apart_km=0.0, k=None, least=-np.inf):
     """Return the rows and similarities by looking at every row; ``away`` holds (lon, lat, km)."""
     alike = similarity(case.embedding, query)
     allowed = case.land.copy() if land_only else np.ones(alike.size, bool)
@@ -73,6 +73,7 @@ def brute(case, query, *, land_only=False, away=(), ranges=None, apart_km=0.0, k
         for start, stop in ranges:
             inside[start:stop] = True
         allowed &= inside
+    allowed &= alike >= least
     picked = []
     for row in np.lexsort((np.arange(alike.size), -alike)):
         if k is not None and len(picked) == k:

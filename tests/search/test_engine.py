@@ -58,10 +58,11 @@ def test_ranked_is_brute_force_row_by_row(cases, name, seed, kind, scale, batch)
     away_km=st.lists(st.sampled_from([10.0, 500.0, 3000.0, 12_000.0]), max_size=3),
     apart_km=st.sampled_from([0.0, 0.001, 300.0, 2000.0, 15_000.0]),
     share=st.sampled_from([None, 1.0, 0.3, 0.01, 0.0]),
+    least=st.sampled_from([None, None, 0.0, 0.5, 0.9, 0.999, 2.0]),
     force_scan=st.booleans(),
 )
 def test_every_combination_of_filters_is_brute_force(
-    cases, name, seed, kind, k, land_only, away_km, apart_km, share, force_scan
+    cases, name, seed, kind, k, land_only, away_km, apart_km, share, least, force_scan
 ):
     case = cases(name)
     rng = np.random.default_rng(seed)
@@ -77,13 +78,16 @@ def test_every_combination_of_filters_is_brute_force(
         away=np.concatenate([np.empty((0, 4)), *(disks(np.array([a]), np.array([b]), km) for a, b, km in places)]),
         ranges=ranges,
         apart_rad=apart_km / grid.EARTH_RADIUS_KM,
+        least=(least := -np.inf if least is None else np.quantile(similarity(case.embedding, query), min(least, 1.0))),
     )
     with pytest.MonkeyPatch.context() as patch:
         if force_scan:
             patch.setattr(engine_module, "_SCAN_LEAST", 0)
             patch.setattr(engine_module, "_SCAN_SHARE", 0.0)
         found = case.engine.top(query, k, where)
-    expected, alike = brute(case, query, land_only=land_only, away=places, ranges=ranges, apart_km=apart_km, k=k)
+    expected, alike = brute(
+        case, query, land_only=land_only, away=places, ranges=ranges, apart_km=apart_km, k=k, least=least
+    )
     np.testing.assert_array_equal(found.rows, expected)
     np.testing.assert_array_equal(found.similarity, alike)
 

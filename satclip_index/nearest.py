@@ -1,0 +1,158 @@
+"""The nearest neighbours of many cells at once, and how near the nearest are: what is unusual."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import grid
+from .errors import QueryError
+from .search import bulk
+from .search.engine import Filter
+from .search.index import Index
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Progress = Callable[[int, int], None]
+VectorsOf = Callable[[grid.Cells], NDArray[np.float32]]
+
+_CHUNK = 512  # queries that a thread takes at a time
+_GROUP_ABOVE = 1  # cells of one parent, at most seven, are searched together: measured, more gain less than they cost
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """The most similar cells of many cells.
+
+    Attributes
+    ----------
+    cell : (n,) uint64
+        The cells asked about, in the order given.
+    neighbor : (n, k) uint64
+        The most similar first, ties by cell; 0 where fewer than k qualify.
+    similarity : (n, k) float32
+        Inner products of stored vectors, in [-1, 1]; NaN where fewer qualify.
+    exact : bool
+        Whether comparing every pair would give the same.
+    method : str
+        What found them.
+    """
+
+    cell: grid.Cells
+    neighbor: grid.Cells
+    similarity: NDArray[np.float32]
+    exact: bool
+    method: str
+
+    def __len__(self) -> int:
+        return int(self.cell.size)
+
+    def to_arrow(self) -> "pa.Table":
+        """Return an Arrow table with a row for each pair: cell, rank (from 1), neighbor, similarity."""
+        import pyarrow as pa
+
+        found = self.neighbor != 0
+        rank = np.broadcast_to(np.arange(1, self.neighbor.shape[1] + 1), found.shape)
+        cell = np.broadcast_to(self.cell[:, None], found.shape)
+        columns = {
+            "cell": cell[found],
+            "rank": rank[found],
+            "neighbor": self.neighbor[found],
+            "similarity": self.similarity[found],
+        }
+        return pa.table(columns)
+
+
+def nearest_cells(
+    index: Index,
+    cells: grid.Cells,
+    vectors_of: VectorsOf,
+    k: int,
+    where: Filter,
+    *,
+    away_km: float = 0.0,
+    progress: Progress | None = None,
+) -> Nearest:
+    """Return the most similar rows of many cells.
+
+    Parameters
+    ----------
+    index : Index
+        What is searched.
+    cells : (n,) uint64
+        Of its resolution.
+    vectors_of : function of (m,) uint64 to (m, dim) float32
+        The stored vectors of some cells.
+    k : int
+        Neighbours of each.
+    where : Filter
+        Which rows may be neighbours: its ``land_only`` and ``ranges``.
+    away_km : float
+        No neighbour is nearer than this; at 0, the nearest neighbour of a cell is itself.
+    progress : function of (done, total), optional
+    """
+    plain = not where.land_only and where.ranges is None and away_km == 0
+    search = bulk.gpu_search(index, k) if plain else None
+    method = "tree" if search is None else "FAISS on the GPU, verified and re-ranked"
+    order = np.argsort(cells, kind="stable")
+    rows = np.empty((cells.size, k), dtype=np.int64)
+    similarity = np.empty((cells.size, k), dtype=np.float32)
+
+    def answer(some: NDArray[np.int64]) -> int:
+        queries = vectors_of(cells[some])
+        if search is not None:
+            rows[some], similarity[some] = search(queries)
+            return int(some.size)
+        parents = grid.ancestors(cells[some], max(0, _res(index) - _GROUP_ABOVE))
+        start = np.concatenate([[0], np.flatnonzero(parents[1:] != parents[:-1]) + 1, [some.size]])
+        points = grid.unit_vectors(*grid.cell_centers(cells[some]))
+        away_rad = away_km / grid.EARTH_RADIUS_KM
+        rows[some], similarity[some] = index.engine.nearest(queries, start, k, where, points=points, away_rad=away_rad)
+        return int(some.size)
+
+    done = 0
+    for size in _in_threads(answer, np.array_split(order, max(1, -(-order.size // _CHUNK))), one=search is not None):
+        done += size
+        if progress:
+            progress(done, cells.size)
+    neighbor = np.where(rows >= 0, index.cells[np.maximum(rows, 0)], np.uint64(0))
+    return Nearest(cells, neighbor, similarity, exact=True, method=method)
+
+
+def _res(index: Index) -> int:
+    return int(grid.cell_res(index.cells[:1])[0])
+
+
+def _in_threads(
+    work: Callable[[NDArray[np.int64]], int], parts: list[NDArray[np.int64]], *, one: bool
+) -> Iterator[int]:
+    """Yield what the work on each part gives, from as many threads as there are processors; one if told so."""
+    workers = 1 if one else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(work, part) for part in parts]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def check_cells_of(cells: object, res: int) -> grid.Cells:
+    """Return cells of one resolution, (n,) uint64, from integers or hexadecimal text; QueryError if not of it."""
+    given = np.atleast_1d(np.asarray(cells))
+    if given.dtype.kind in "UO" and given.size and isinstance(given[0], str):
+        given = np.array([grid.text_to_cell(str(text)) for text in given], dtype=np.uint64)
+    checked = grid.check_cells(given)
+    wrong = np.flatnonzero(grid.cell_res(checked) != res)
+    if wrong.size:
+        raise QueryError(
+            f"{wrong.size} of {checked.size} cells are not of resolution {res}; first is "
+            f"{grid.cell_to_text(checked[wrong[0]])} at row {wrong[0]}. Give cells of one resolution, and res."
+        )
+    return checked
