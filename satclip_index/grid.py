@@ -6,7 +6,7 @@ from typing import Any
 import h3.api.numpy_int as h3
 import h3ronpy
 import numpy as np
-from h3ronpy.vector import cells_to_coordinates, coordinates_to_cells
+from h3ronpy.vector import cells_to_coordinates, cells_to_wkb_polygons, coordinates_to_cells
 from numpy.typing import ArrayLike, NDArray
 
 from .coordinates import check_coordinates
@@ -23,6 +23,8 @@ _MANY_POINTS = 32  # from here on a k-d tree is faster, its import of scipy incl
 # coarsest first; digits finer than the resolution are 7 (h3geo.org/docs/core-library/h3Indexing).
 _RES_SHIFT = np.uint64(52)
 _RES_MASK = np.uint64(0xF << 52)
+
+_WKB_HEADER_BYTES = 13  # byte order, type, one ring and its number of points (OGC 06-103r4, 8.2)
 
 
 def check_res(res: int, *, highest: int = MAX_RES) -> int:
@@ -149,6 +151,60 @@ def cell_centers(cells: Cells) -> tuple[NDArray[np.float64], NDArray[np.float64]
     """
     points = cells_to_coordinates(check_cells(cells))
     return _numpy(points["lng"], np.float64), _numpy(points["lat"], np.float64)
+
+
+def cell_boundaries(cells: Cells) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Return the vertices of each cell, counter-clockwise, the first not repeated.
+
+    Parameters
+    ----------
+    cells : (n,) uint64
+        Valid H3 cells of any resolution.
+
+    Returns
+    -------
+    lon, lat : (v,) float64
+        Degrees; lon in [-180, 180], on either side of the antimeridian for a cell across it.
+    start : (n + 1,) int64
+        Those of cell i are ``start[i] .. start[i + 1] - 1``: six, five for a pentagon, and more where the cell lies
+        over an edge of H3's icosahedron.
+
+    Raises
+    ------
+    InvalidCellError
+        If any value is not an H3 cell.
+    """
+    polygons = cells_to_wkb_polygons(check_cells(cells)).to_pylist()
+    sizes = np.array([len(polygon) - _WKB_HEADER_BYTES for polygon in polygons], dtype=np.int64) // 16 - 1
+    points = np.frombuffer(b"".join(polygon[_WKB_HEADER_BYTES:-16] for polygon in polygons), dtype="<f8").reshape(-1, 2)
+    return points[:, 0].copy(), points[:, 1].copy(), np.concatenate([[0], np.cumsum(sizes)])
+
+
+def cell_areas_km2(cells: Cells) -> NDArray[np.float64]:
+    """Return the area of each cell, (n,) float64 square kilometres, on H3's sphere of radius 6371.007 km."""
+    return _numpy(h3ronpy.cells_area_km2(check_cells(cells)), np.float64)
+
+
+def adjacent_pairs(cells: Cells) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the pairs of cells that share an edge.
+
+    Parameters
+    ----------
+    cells : (n,) uint64
+        Distinct cells of one resolution, in any order.
+
+    Returns
+    -------
+    a, b : (m,) int64
+        Positions in ``cells``, each pair once, ``a < b``.
+    """
+    disks = h3ronpy.grid_disk_distances(check_cells(cells), 1, flatten=True)
+    neighbors = _numpy(disks["cell"], np.uint64)
+    a = np.cumsum(_numpy(disks["k"], np.int64) == 0) - 1  # each disk begins with its middle
+    order = np.argsort(cells)
+    b = order[np.minimum(np.searchsorted(cells, neighbors, sorter=order), cells.size - 1)]
+    once = (cells[b] == neighbors) & (a < b)
+    return a[once], b[once]
 
 
 def cells_of_points(lon: ArrayLike, lat: ArrayLike, res: int) -> Cells:

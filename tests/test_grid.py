@@ -56,6 +56,63 @@ def test_descendants_are_the_children_of_h3_ascending():
     assert grid.descendants(roots, 4).tolist() == expected
 
 
+@pytest.mark.parametrize("res", [0, 1, 2, 3])
+def test_boundaries_are_those_of_h3(res):
+    cells = grid.cells_at(res)[:: max(1, res * res - 2)]
+    lon, lat, start = grid.cell_boundaries(cells)
+    assert start.dtype == np.int64
+    expected = [h3.cell_to_boundary(cell) for cell in text(cells)]
+    assert np.diff(start).tolist() == [len(boundary) for boundary in expected]
+    np.testing.assert_allclose(np.stack([lat, lon], axis=1), np.concatenate(expected), atol=1e-10)
+
+
+@pytest.mark.parametrize("res", [0, 1, 2, 3])
+def test_areas_are_those_of_h3_and_sum_to_the_sphere(res):
+    areas = grid.cell_areas_km2(grid.cells_at(res))
+    np.testing.assert_allclose(areas, [h3.cell_area(cell) for cell in text(grid.cells_at(res))], rtol=1e-9)
+    assert areas.sum() == pytest.approx(4 * np.pi * 6371.007180918475**2)
+
+
+@pytest.mark.parametrize("res", [5, 7, 9])
+def test_areas_of_fine_cells_are_those_of_h3(res):
+    cells = grid.cells_of_points(*map(list, zip(*POINTS, strict=True)), res)
+    expected = [h3.cell_area(cell) for cell in text(cells)]
+    np.testing.assert_allclose(grid.cell_areas_km2(cells), expected, rtol=1e-6)  # both lose digits at the poles
+
+
+def adjacent_by_h3(cells):
+    """Return the unordered pairs of cells that are neighbours, as text."""
+    there = set(text(cells))
+    return {frozenset((cell, other)) for cell in there for other in h3.grid_ring(cell, 1) if other in there}
+
+
+@pytest.mark.parametrize("share", [1.0, 0.4])
+@pytest.mark.parametrize("res", [0, 1, 2, 3])
+def test_adjacent_pairs_are_those_of_h3_each_once(res, share):
+    rng = np.random.default_rng(res)
+    cells = rng.permutation(grid.cells_at(res))[: int(share * grid.cell_count(res))]
+    a, b = grid.adjacent_pairs(cells)
+    assert (a < b).all()
+    assert a.size == len(adjacent_by_h3(cells))
+    assert set(map(frozenset, zip(text(cells[a]), text(cells[b]), strict=True))) == adjacent_by_h3(cells)
+    if share == 1.0:
+        assert a.size == (6 * cells.size - 12) // 2  # six neighbours each, but five of the twelve pentagons
+
+
+def test_of_no_cells_there_are_no_boundaries_areas_and_pairs():
+    nothing = np.empty(0, np.uint64)
+    lon, lat, start = grid.cell_boundaries(nothing)
+    assert (lon.size, lat.size, start.tolist()) == (0, 0, [0])
+    assert grid.cell_areas_km2(nothing).shape == (0,)
+    assert [part.shape for part in grid.adjacent_pairs(nothing)] == [(0,), (0,)]
+
+
+@pytest.mark.parametrize("function", [grid.cell_boundaries, grid.cell_areas_km2, grid.adjacent_pairs])
+def test_boundaries_areas_and_pairs_refuse_what_is_no_cell(function):
+    with pytest.raises(InvalidCellError, match=r"1 of 2 .* at row 1"):
+        function(np.array([grid.cells_at(1)[0], 7], dtype=np.uint64))
+
+
 @pytest.mark.parametrize("root_res", range(4))
 def test_row_ranges_hold_exactly_the_descendants(root_res):
     cells, roots = grid.cells_at(3), grid.cells_at(root_res)

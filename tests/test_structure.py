@@ -18,6 +18,7 @@ RANKS = {
     "satclip_index.manifest": 2,
     "satclip_index.formats": 3,
     "satclip_index.cities": 3,
+    "satclip_index.regions": 3,
     "satclip_index.shapes": 3,
     "satclip_index.store": 3,
     "satclip_index.siren": 3,
@@ -62,7 +63,12 @@ OWNERS = {
 # Inside a function, or for the type checker only.
 LOCAL_USERS = {
     "pyarrow": {"satclip_index.neighbors", "satclip_index.nearest", "satclip_index.sql", "satclip_cli.render"},
-    "shapely": {"satclip_index.places", "satclip_index.areas", "satclip_index.search.geography"},
+    "shapely": {
+        "satclip_index.places",
+        "satclip_index.areas",
+        "satclip_index.regions",
+        "satclip_index.search.geography",
+    },
 }
 HEAVY = [
     "torch",
