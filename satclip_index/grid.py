@@ -282,12 +282,16 @@ class PointSet:
     """
 
     def __init__(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> None:
+        self.lon, self.lat = lon, lat
         self._vectors = unit_vectors(lon, lat)
         self._tree: Any = None
         if lon.size > _MANY_POINTS:
             from scipy.spatial import KDTree
 
             self._tree = KDTree(self._vectors)
+
+    def __len__(self) -> int:
+        return int(self.lon.size)
 
     def distance_km(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the great-circle distance from each point, (n,) degrees, to the nearest of the set, in kilometres.

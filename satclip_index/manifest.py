@@ -57,6 +57,10 @@ class ResolutionEntry:
         found: NDArray[np.float64] = np.interp(similarity, np.asarray(self.similarity_quantiles), levels)
         return found
 
+    def similarity_at(self, percentile: float) -> float:
+        """Return the similarity that so many per cent of random land pairs do not reach."""
+        return float(np.interp(percentile / 100, self.similarity_levels, self.similarity_quantiles))
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:

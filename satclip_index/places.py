@@ -1,8 +1,9 @@
 """Whatever a person calls a place (a city, a cell, lon,lat, a GeoJSON file), made one thing."""
 
+import math
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ PlaceLike = "Place | str | Path | int | np.uint64 | tuple[float, float] | dict[s
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _LON_LAT = re.compile(rf"\s*({_NUMBER})\s*[,\s]\s*({_NUMBER})\s*")
+_WEIGHTED = re.compile(rf"(.*\S)\s*:\s*({_NUMBER})\s*", re.DOTALL)
 _CELL = re.compile(r"\s*(?:0x)?([0-9a-f]{15,16})\s*", re.IGNORECASE)
 _FILE_SUFFIXES = (".geojson", ".json")
 
@@ -32,7 +34,7 @@ class Place:
     """A place on Earth: points, one cell, or an area.
 
     Exactly one of ``points``, ``cell`` and ``area`` is set. ``label`` says what it was taken for, ``note`` what else
-    it could have been.
+    it could have been; ``weight`` is what it counts beside other examples.
     """
 
     label: str
@@ -40,6 +42,7 @@ class Place:
     cell: int | None = None
     area: "BaseGeometry | None" = None
     note: str = ""
+    weight: float = 1.0
     _cells: dict[int, grid.Cells] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -50,6 +53,7 @@ class Place:
         ----------
         value : Place, str, Path, int, tuple or dict
             A city's name, ``lon,lat``, an H3 cell (text or integer), a GeoJSON file or document, or a pair (lon, lat).
+            Text may end in a weight: ``Nairobi:2``.
 
         Raises
         ------
@@ -69,10 +73,17 @@ class Place:
         if isinstance(value, tuple | list) and len(value) == 2:
             return _from_point(*value)
         if isinstance(value, str):
-            return _from_text(value)
+            weighted = _WEIGHTED.fullmatch(value)
+            return _from_text(weighted[1]).weighted(float(weighted[2])) if weighted else _from_text(value)
         raise PlaceError(
             f"{value!r} is not a place; expected a city, an H3 cell, lon,lat, or a GeoJSON file or document."
         )
+
+    def weighted(self, weight: float) -> "Place":
+        """Return the place with another weight: a number above 0."""
+        if not 0 < weight < math.inf:
+            raise PlaceError(f"{self.label} has a weight of {weight:g}; expected a number above 0, such as Nairobi:2.")
+        return replace(self, weight=weight)
 
     def cells(self, res: int) -> grid.Cells:
         """Return the cells of a resolution that make up the place, ascending: at least one.
@@ -107,7 +118,8 @@ class Place:
         """Return one line saying what the place was taken for at a resolution."""
         cells = self.cells(res)
         which = f"cell {grid.cell_to_text(cells[0])}" if cells.size == 1 else f"{cells.size:,} cells of res {res}"
-        return f"{self.label}, {which}{self.note}"
+        weight = "" if self.weight == 1 else f", weight {self.weight:g}"
+        return f"{self.label}, {which}{weight}{self.note}"
 
 
 def format_lonlat(lon: float, lat: float) -> str:
