@@ -30,7 +30,7 @@ class Located:
     lon, lat : (m,) float64
         Degrees in [-180, 180] and [-90, 90]; of a cell its centre.
     cell : (m,) uint64
-        The cell of the resolution asked for.
+        The cell of the resolution asked for; empty if none was.
     left_out : dict of str to int
         Why rows are not kept, and how many.
     """
@@ -66,7 +66,7 @@ class Position:
             return [f"COALESCE({wkb}, ''::BLOB)"]
         return [filled(number_of(name, types[name])) for name in (self.lon, self.lat)]
 
-    def locate(self, columns: Sequence[Any], res: int) -> Located:
+    def locate(self, columns: Sequence[Any], res: int | None) -> Located:
         """Return where rows are, from Arrow arrays of what :meth:`sql` selects."""
         if self.cell:
             return _locate_cells(numpy_of(columns[0]), res)
@@ -181,17 +181,19 @@ def _cell_of(name: str, kind: str) -> str:
     return f"COALESCE(TRY_CAST({value} AS UBIGINT), 0::UBIGINT)"
 
 
-def _locate_points(lon: NDArray[np.float64], lat: NDArray[np.float64], res: int) -> Located:
+def _locate_points(lon: NDArray[np.float64], lat: NDArray[np.float64], res: int | None) -> Located:
     missing = np.isnan(lon) | np.isnan(lat)
     kept = (lon >= -180) & (lon <= 360) & (lat >= -90) & (lat <= 90)
     lon, lat, outside = np.where(lon > 180, lon - 360, lon)[kept], lat[kept], ~kept & ~missing
     left_out = {"without coordinates": int(missing.sum()), "not on Earth": int(outside.sum())}
-    return Located(kept, lon, lat, grid.cells_of_points(lon, lat, res), left_out)
+    cells = np.empty(0, np.uint64) if res is None else grid.cells_of_points(lon, lat, res)
+    return Located(kept, lon, lat, cells, left_out)
 
 
-def _locate_cells(cells: NDArray[np.uint64], res: int) -> Located:
+def _locate_cells(cells: NDArray[np.uint64], res: int | None) -> Located:
     valid = grid.are_cells(cells)
-    kept = valid & (grid.cell_res(cells) >= res)
+    kept = valid if res is None else valid & (grid.cell_res(cells) >= res)
     lon, lat = grid.cell_centers(cells[kept])
     left_out = {"not a cell": int((~valid).sum()), f"coarser than res {res}": int((valid & ~kept).sum())}
-    return Located(kept, lon, lat, grid.ancestors(cells[kept], res), left_out)
+    ancestors = np.empty(0, np.uint64) if res is None else grid.ancestors(cells[kept], res)
+    return Located(kept, lon, lat, ancestors, left_out)

@@ -224,3 +224,19 @@ def pick(order, similarity_of, wanted, land_only, row_land, row_points, ranges, 
             disks[n_disks, 2], disks[n_disks, 3] = row_points[row, 2], apart_rad
             n_disks += 1
     return found[:got], similarity[:got]
+
+
+@njit(cache=True, nogil=True)
+def dots(codes, firsts, query, half, tags, cached):
+    """Compare a query with the vectors that begin at some places, (n,) float32.
+
+    ``tags``, (m,) int64 and -1 at first, and ``cached``, (m,) float32, remember results from call to call: the rows of
+    a table often share a vector.
+    """
+    out = np.empty(firsts.size, np.float32)
+    for i in range(firsts.size):
+        slot = (firsts[i] // query.size) % tags.size
+        if tags[slot] != firsts[i]:
+            tags[slot], cached[slot] = firsts[i], np.float32(_dot(codes, firsts[i], query, half))
+        out[i] = cached[slot]
+    return out
