@@ -199,6 +199,8 @@ def _copy(connection: Connection, path: Path, source: str) -> None:
 
 def _check_condition(connection: Connection, where: str) -> None:
     """Raise QueryError unless a condition is one expression, over columns that there are."""
+    if not where.strip():
+        raise QueryError("The condition is empty; expected SQL such as: population > 1e6")
     try:
         with one_line():
             # What closes the one bracket to open another, or has a THEN of its own, fails in the other.

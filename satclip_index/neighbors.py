@@ -128,9 +128,7 @@ def _array(column: "pa.ChunkedArray") -> NDArray[Any]:
     if column.null_count == 0 and str(column.type).startswith(("int", "uint", "float", "double")):
         numbers: NDArray[Any] = np.from_dlpack(column.combine_chunks())
         return numbers
-    values = np.empty(len(column), dtype=object)
-    values[:] = column.to_pylist()
-    return values
+    return np.fromiter(column.to_pylist(), dtype=object, count=len(column))
 
 
 def _brief(value: Any) -> str:

@@ -56,6 +56,8 @@ class Walk:
         rows : dict of (n,) array
             ``lon, lat``, ``similarity``, not ascending from call to call, and whatever else belongs to a row.
         """
+        if not self._taken:  # so that there are columns even if there are no rows
+            self._taken.append({name: values[:0] for name, values in rows.items()})
         read = rows["lon"].size
         if self._min_similarity is not None:
             rows = _of(rows, rows["similarity"] >= self._min_similarity)
@@ -80,7 +82,7 @@ class Walk:
         return {name: np.concatenate([part[name] for part in self._taken])[: self._k] for name in self._taken[0]}
 
     def _add(self, rows: Columns) -> None:
-        if rows["lon"].size or not self._taken:
+        if rows["lon"].size:
             self._taken.append(rows)
             self._size += rows["lon"].size
             self._points = None
