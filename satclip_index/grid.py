@@ -40,12 +40,17 @@ def check_cells(cells: ArrayLike) -> Cells:
         values = np.atleast_1d(np.asarray(cells, dtype=np.uint64))
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidCellError(f"Cells must be unsigned 64-bit integers: {error}.") from None
-    bad = np.flatnonzero(~np.asarray(h3ronpy.cells_valid(values, booleanarray=True)).astype(bool))
+    bad = np.flatnonzero(~are_cells(values))
     if bad.size:
         raise InvalidCellError(
             f"{bad.size} of {values.size} values are not H3 cells; first is {int(values[bad[0]]):#x} at row {bad[0]}."
         )
     return values
+
+
+def are_cells(values: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Return whether each value, (n,) uint64, is an H3 cell of any resolution."""
+    return np.asarray(h3ronpy.cells_valid(values, booleanarray=True)).astype(bool)
 
 
 def cell_count(res: int) -> int:
@@ -307,8 +312,13 @@ class PointSet:
             chord = np.full(lon.size, np.inf)
             for there in self._vectors:
                 chord = np.minimum(chord, np.linalg.norm(here - there, axis=1))
-        kilometres: NDArray[np.float64] = 2 * EARTH_RADIUS_KM * np.arcsin(np.minimum(chord / 2, 1.0))
-        return kilometres
+        return chord_km(chord)
+
+
+def chord_km(chord: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the great-circle distance between points whose unit vectors are so far from each other."""
+    kilometres: NDArray[np.float64] = 2 * EARTH_RADIUS_KM * np.arcsin(np.minimum(chord / 2, 1.0))
+    return kilometres
 
 
 @lru_cache(maxsize=1)

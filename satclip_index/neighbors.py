@@ -40,6 +40,9 @@ class Neighbors:
         The nearest city of more than 15,000 people, and the country it lies in.
     query : dict
         What was asked, and how it was answered.
+    table : pyarrow.Table or None
+        The columns of the user's table that the places come from, n rows. They follow the others everywhere; one with
+        a name of ours is called ``table_NAME`` there.
     """
 
     rank: NDArray[np.int64]
@@ -52,20 +55,22 @@ class Neighbors:
     nearest_city: NDArray[np.object_]
     country: NDArray[np.object_]
     query: dict[str, Any] = field(default_factory=dict)
+    table: "pa.Table | None" = None
 
     def __len__(self) -> int:
         return int(self.rank.size)
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """Return every column by name, in order."""
-        return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "query"}
+        """Return every column by name, in order; of the table's, those with values missing as objects, with None."""
+        return self._ours() | {name: _array(column) for name, column in self._theirs().items()}
 
     def rows(self) -> Iterator[Row]:
         """Yield one dictionary a place."""
-        columns = {name: values.tolist() for name, values in self.columns().items()}
+        columns = {name: values.tolist() for name, values in self._ours().items()}
         columns["similarity"] = [
             float(str(value)) for value in self.similarity
         ]  # the shortest text that is this float32
+        columns |= {name: column.to_pylist() for name, column in self._theirs().items()}
         for values in zip(*columns.values(), strict=True):
             yield dict(zip(columns, values, strict=True))
 
@@ -76,9 +81,9 @@ class Neighbors:
         # Text gets its type said: where there is no answer, there is nothing to infer it from.
         columns = {
             name: pa.array(values, type=pa.string() if values.dtype == object else None)
-            for name, values in self.columns().items()
+            for name, values in self._ours().items()
         }
-        table = pa.table(columns)
+        table = pa.table(columns | self._theirs())
         return table.replace_schema_metadata({"satclip_index": json.dumps(self.query)})
 
     def to_pandas(self) -> "pd.DataFrame":
@@ -94,11 +99,36 @@ class Neighbors:
 
     def _repr_html_(self) -> str:
         shown = ["rank", "nearest_city", "country", "similarity", "percentile", "distance_km", "lon", "lat"]
-        head = "".join(f"<th>{name}</th>" for name in shown)
+        shown += self._theirs()
+        head = "".join(f"<th>{escape(name)}</th>" for name in shown)
         body = "".join(
             "<tr>" + "".join(f"<td>{escape(_brief(row[name]))}</td>" for name in shown) + "</tr>" for row in self.rows()
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+    def _ours(self) -> dict[str, NDArray[Any]]:
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("query", "table")}
+
+    def _theirs(self) -> "dict[str, pa.ChunkedArray]":
+        """Return the columns of the table, by names that are neither ours nor each other's, in any case."""
+        if self.table is None:
+            return {}
+        taken = {"geometry", *(item.name for item in fields(self))}
+        named = {}
+        for name, column in zip(self.table.column_names, self.table.columns, strict=True):
+            while name.lower() in taken:
+                name = f"table_{name}"
+            taken.add(name.lower())
+            named[name] = column
+        return named
+
+
+def _array(column: "pa.ChunkedArray") -> NDArray[Any]:
+    """Return an Arrow column as an array: of numbers if all are there, else of objects."""
+    if column.null_count == 0 and str(column.type).startswith(("int", "uint", "float", "double")):
+        numbers: NDArray[Any] = np.from_dlpack(column.combine_chunks())
+        return numbers
+    return np.fromiter(column.to_pylist(), dtype=object, count=len(column))
 
 
 def _brief(value: Any) -> str:

@@ -146,7 +146,9 @@ class Question:
         wanted = [self.vector(place, vectors_of) for place in self.wanted]
         if len(wanted) == 1 and not self.unwanted:
             return wanted[0]
-        query: NDArray[np.float64] = np.average(np.stack(wanted).astype(np.float64), axis=0, weights=[item.weight for item in self.wanted])
+        query: NDArray[np.float64] = np.average(
+            np.stack(wanted).astype(np.float64), axis=0, weights=[item.weight for item in self.wanted]
+        )
         if self.unwanted:
             unwanted = np.stack([self.vector(place, vectors_of) for place in self.unwanted]).astype(np.float64)
             query = 2 * query - np.average(unwanted, axis=0, weights=[item.weight for item in self.unwanted])

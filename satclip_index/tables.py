@@ -1,6 +1,6 @@
 """A user's table of points: where its coordinates are, and which of its rows can be used."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .database import read_table, table_columns
 from .errors import TableError
-from .sql import read_table, table_columns
-
-LON_NAMES = ("lon", "lng", "long", "longitude", "x")
-LAT_NAMES = ("lat", "latitude", "y")
-_POINT_WKB = np.dtype([("order", "u1"), ("kind", "<u4"), ("lon", "<f8"), ("lat", "<f8")])
+from .positions import check_columns, find_position, points_of_wkb
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +61,11 @@ def read_points(
         If the file cannot be read, lacks a column, or no row is left.
     """
     types = table_columns(path)
-    for name in (*columns, *filter(None, (lon, lat))):
-        if name not in types:
-            raise TableError(f"{path} has no column {name!r}; it has {_listed(types)}.")
-    east, north = lon or _named(types, LON_NAMES), lat or _named(types, LAT_NAMES)
-    geometry = _geometry(types)
-    if east and north:
-        wanted = dict.fromkeys((east, north, *columns))
-        read = read_table(path, list(wanted), numbers={east, north, *numbers})
-        x, y = read[east], read[north]
-    elif geometry:
-        read = read_table(path, list(dict.fromkeys((geometry, *columns))), numbers=set(numbers))
-        x, y = _points(read[geometry])
-    else:
-        raise TableError(
-            f"{path} has no coordinates that can be found; name them with --lon and --lat: {_listed(types)}."
-        )
+    check_columns(path, types, columns)
+    where = find_position(path, types, lon=lon, lat=lat)
+    wanted = list(dict.fromkeys((*where.columns, *columns)))
+    read = read_table(path, wanted, numbers={where.lon, where.lat, *numbers})
+    x, y = points_of_wkb(*_joined(read[where.geometry])) if where.geometry else (read[where.lon], read[where.lat])
     return _usable(path, x, y, {name: read[name] for name in columns})
 
 
@@ -119,28 +105,7 @@ def _present(values: NDArray[Any]) -> NDArray[np.bool_]:
     return np.ones(values.shape, dtype=bool)
 
 
-def _named(types: Iterable[str], names: Sequence[str]) -> str | None:
-    """Return the column with the first of the names that there is, in any case."""
-    lower = {name.strip().lower(): name for name in types}
-    return next((lower[name] for name in names if name in lower), None)
-
-
-def _geometry(types: dict[str, str]) -> str | None:
-    for name, kind in types.items():
-        if kind.startswith("GEOMETRY") or (kind == "BLOB" and name.lower() in ("geometry", "geom", "wkb")):
-            return name
-    return None
-
-
-def _points(wkb: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return lon and lat of little-endian WKB points; NaN for anything else."""
-    nothing = b"\x00" * _POINT_WKB.itemsize
-    whole = [bytes(value) if value is not None and len(value) == len(nothing) else nothing for value in wkb]
-    points = np.frombuffer(b"".join(whole), dtype=_POINT_WKB)
-    point = (points["order"] == 1) & (points["kind"] == 1)
-    return np.where(point, points["lon"], np.nan), np.where(point, points["lat"], np.nan)
-
-
-def _listed(names: Iterable[str], most: int = 20) -> str:
-    given = list(names)
-    return ", ".join(given[:most]) + (f" and {len(given) - most} more" if len(given) > most else "")
+def _joined(wkb: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return binary values, one after the other, and where each begins."""
+    values = [b"" if value is None else bytes(value) for value in wkb]
+    return np.frombuffer(b"".join(values), np.uint8), np.cumsum([0, *map(len, values)], dtype=np.int64)

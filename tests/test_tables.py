@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from satclip_index.errors import TableError
-from satclip_index.sql import read_table, table_columns
 from satclip_index.tables import read_points
 
 
@@ -57,19 +56,6 @@ def test_points_of_geoparquet_are_read(folder):
         assert (found.lon.tolist(), found.lat.tolist()) == ([10.0, -10.0], [20.0, -5.0])
         assert found.columns["y"].tolist() == [1.0, 2.0]
         assert found.dropped == {"without a point on Earth": 2}
-
-
-def test_missing_values_are_nan_or_none_and_names_may_hold_quotes(tmp_path):
-    (tmp_path / 'a"b[1]*.csv').write_text('"he said ""x""",n,t,b\n1,,a,true\n2,5,,\n')
-    path = tmp_path / 'a"b[1]*.csv'
-    assert table_columns(path) == {'he said "x"': "BIGINT", "n": "BIGINT", "t": "VARCHAR", "b": "BOOLEAN"}
-    read = read_table(path)
-    assert read['he said "x"'].tolist() == [1, 2]
-    np.testing.assert_array_equal(read["n"], [np.nan, 5.0])
-    assert read["t"].tolist() == ["a", None]
-    assert read["b"].tolist() == [True, None]
-    assert list(read_table(path, ["t"])) == ["t"]
-    np.testing.assert_array_equal(read_table(path, ["t"], numbers=["t"])["t"], [np.nan, np.nan])
 
 
 def test_coordinates_can_be_named_and_a_number_may_be_missing_by_a_mark(tmp_path):

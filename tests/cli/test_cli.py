@@ -148,6 +148,7 @@ def test_too_few_answers_are_said_on_stderr(cli, atlas):
         (("like", "Lima", "-o", "no/folder/x.csv"), "could not be written"),
         (("like", "Lima", "-o", "folder.csv"), "could not be written"),
         (("like", "Lima", "-o", "x.docx"), "implies no format"),
+        (("sql", ""), "query is empty"),
         (("sql", "SELECT geometry"), "geometry"),
         (("sql", "SELECT res FROM cells", "-o", "x.geojson"), "lon and lat"),
         (("sql", "FROM 'missing.csv'", "-f", "csv"), "missing.csv"),

@@ -1,0 +1,240 @@
+"""DuckDB: connections, queries and files, with its complaints in one line; the only file that imports it."""
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import QueryError, TableError
+from .formats import Row
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Connection = duckdb.DuckDBPyConnection
+
+_CHUNK_ROWS = 8192
+_READERS = {
+    ".csv": "read_csv({file}, sample_size = {sample})",
+    ".tsv": "read_csv({file}, sample_size = {sample})",
+    ".parquet": "read_parquet({file})",
+    ".geoparquet": "read_parquet({file})",
+    ".json": "read_json({file}, sample_size = {sample})",
+    ".jsonl": "read_json({file}, sample_size = {sample})",
+    ".ndjson": "read_json({file}, sample_size = {sample})",
+}
+
+
+def open_database(database: str | Path = ":memory:", **settings: Any) -> Connection:
+    """Return a connection to a DuckDB file, or to memory, with DuckDB's own settings."""
+    with one_line():
+        return duckdb.connect(str(database), config=settings)
+
+
+class Answer:
+    """What a query gave: read it once, as rows or as Arrow batches.
+
+    Parameters
+    ----------
+    connection : Connection
+        Where to ask.
+    query : str
+        One or more SQL statements; the last one's rows are the answer.
+    parameters : sequence, optional
+        Values bound to ``?`` or ``$1`` in the query, never formatted into it.
+
+    Raises
+    ------
+    QueryError
+        If DuckDB refuses the query, in one line, or there is nothing in it.
+    """
+
+    def __init__(self, connection: Connection, query: str, parameters: Sequence[Any] = ()) -> None:
+        with one_line():
+            if not connection.extract_statements(query):
+                raise QueryError('The query is empty; expected SQL such as "SELECT count(*) FROM cells".')
+            self._relation = connection.sql(query, params=list(parameters) or None)
+
+    def rows(self) -> Iterator[Row]:
+        """Yield one dictionary a row; a repeated column name gets a number."""
+        reader = self.to_arrow_reader()
+        names = _distinct(reader.schema.names)
+        for batch in reader:
+            columns = [column.to_pylist() for column in batch.columns]
+            for values in zip(*columns, strict=True):
+                yield dict(zip(names, values, strict=True))
+
+    def to_arrow_reader(self, batch_rows: int = _CHUNK_ROWS) -> "pa.RecordBatchReader":
+        """Return the rows as Arrow record batches, of about so many rows, read as they are needed."""
+        import pyarrow as pa
+
+        if self._relation is None:  # a statement without rows, such as SET
+            return pa.RecordBatchReader.from_batches(pa.schema([]), [])
+        with one_line():
+            reader = self._relation.to_arrow_reader(batch_rows)
+        return pa.RecordBatchReader.from_batches(reader.schema, _batches(reader))
+
+
+def _batches(reader: "pa.RecordBatchReader") -> Iterator["pa.RecordBatch"]:
+    """Yield batches as DuckDB makes them; it may fail at any of them."""
+    while True:
+        with one_line():
+            try:
+                batch = reader.read_next_batch()
+            except StopIteration:
+                return
+        yield batch
+
+
+def table_columns(path: str | Path) -> dict[str, str]:
+    """Return the columns of a table in a file, with DuckDB's name of each one's type.
+
+    Parameters
+    ----------
+    path : str or Path
+        CSV, TSV, Parquet, GeoParquet, JSON or JSON lines, by its suffix; text may be compressed as ``.gz``.
+
+    Raises
+    ------
+    TableError
+        If there is no such file, or DuckDB cannot read it as what its name says.
+    """
+    described = _fetch(path, "DESCRIBE SELECT *")
+    return dict(zip(described["column_name"].tolist(), described["column_type"].tolist(), strict=True))
+
+
+def read_table(
+    path: str | Path, columns: Sequence[str] | None = None, *, numbers: Collection[str] = ()
+) -> dict[str, NDArray[Any]]:
+    """Return columns of a table in a file as NumPy arrays.
+
+    Parameters
+    ----------
+    path : str or Path
+        As for :func:`table_columns`.
+    columns : sequence of str, optional
+        Which columns, all if None; each must be one of the table's.
+    numbers : collection of str
+        Columns to be read as float64; what is not a number there becomes NaN.
+
+    Returns
+    -------
+    dict of (n,) array
+        Numbers as DuckDB has them, or as float64 with NaN where some are missing; all else as objects with None where
+        missing, geometries as WKB.
+
+    Raises
+    ------
+    TableError
+        As for :func:`table_columns`.
+    """
+    types = table_columns(path)
+    selected = []
+    for name in types if columns is None else columns:
+        value = quoted(name)
+        if name in numbers:
+            value = number_of(name, types[name])
+        elif types[name].startswith("GEOMETRY"):
+            value = f"ST_AsWKB({value})"
+        selected.append(f"{value} AS {quoted(name)}")
+    found = _fetch(path, f"SELECT {', '.join(selected)}")
+    return {name: _filled(column) for name, column in found.items()}
+
+
+def table_in(path: str | Path, *, sample: int = -1) -> str:
+    """Return the SQL that stands for the table in a file.
+
+    Parameters
+    ----------
+    path : str or Path
+        As for :func:`table_columns`.
+    sample : int
+        From how many rows of a text file the types are inferred; all if -1.
+    """
+    path = Path(path)
+    suffix = path.with_suffix("").suffix if path.suffix.lower() == ".gz" else path.suffix
+    reader = _READERS.get(suffix.lower())
+    if not path.is_file():
+        raise TableError(f"No table at {path}.")
+    if reader is None:
+        raise TableError(f"{path} is of no kind read here; expected a name that ends in {', '.join(_READERS)}.")
+    return reader.format(file=file_literal(path), sample=sample)
+
+
+def number_of(name: str, kind: str) -> str:
+    """Return the SQL that reads a column, of a type of DuckDB's, as float64: NULL for what is not a number."""
+    if kind == "VARCHAR":  # a bare column's cast the CSV reader takes for its type, and fails at the first misfit
+        return f"TRY_CAST(concat({quoted(name)}, '') AS DOUBLE)"
+    return f"TRY_CAST({quoted(name)} AS DOUBLE)"
+
+
+def numpy_of(column: "pa.Array") -> NDArray[Any]:
+    """Return an Arrow array of numbers, none missing, without a copy; pyarrow's own way imports pandas."""
+    return np.from_dlpack(column)
+
+
+def quoted(name: str) -> str:
+    """Return a column's name as SQL that no quote, space or reserved word in it can break."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def file_literal(path: Path) -> str:
+    """Return a file's name as an SQL string that no quote or glob character in it can break."""
+    name = str(path.resolve())
+    for special in "[*?":
+        name = name.replace(special, f"[{special}]") if special != "[" else name.replace("[", "[[]")
+    return "'" + name.replace("'", "''") + "'"
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Raise what DuckDB complains of as a QueryError of one line, without the excerpt of the query."""
+    try:
+        yield
+    except (duckdb.Error, OSError) as error:  # an error in the middle of a stream comes by way of Arrow, as OSError
+        text = re.sub(r"\n+LINE \d+:.*", "", str(error), flags=re.DOTALL)
+        raise QueryError(" ".join(text.split())) from None
+
+
+@contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """Raise what DuckDB complains of as a TableError that names the file."""
+    try:
+        with one_line():
+            yield
+    except QueryError as error:
+        raise TableError(f"{path} could not be read as a table: {str(error)[:300]}") from None
+
+
+def _fetch(path: str | Path, select: str) -> dict[str, Any]:
+    """Return the answer of a query from the table in one file."""
+    source = table_in(path)
+    with reading(path), open_database() as connection:
+        answer: dict[str, Any] = connection.execute(f"{select} FROM {source}").fetchnumpy()
+    return answer
+
+
+def _filled(column: Any) -> NDArray[Any]:
+    """Return a column of DuckDB's without a mask: NaN or None where a value is missing."""
+    missing = np.ma.getmaskarray(column) if isinstance(column, np.ma.MaskedArray) else None
+    values = np.asarray(getattr(column, "data", column) if missing is not None else column)
+    if missing is None or not missing.any():
+        return values
+    filled = values.astype(np.float64 if values.dtype.kind in "iuf" else object)
+    filled[missing] = np.nan if values.dtype.kind in "iuf" else None
+    return filled
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    found: dict[str, None] = {}
+    for name in names:
+        candidate, number = name, 1
+        while candidate in found:
+            candidate, number = f"{name}_{number}", number + 1
+        found[candidate] = None
+    return list(found)
