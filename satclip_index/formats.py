@@ -26,7 +26,7 @@ def write_rows(rows: Iterable[Row], file: IO[str], *, kind: str, query: dict[str
     file : text file
         Where.
     kind : {"json", "jsonl", "csv", "geojson"}
-        GeoJSON needs ``lon`` and ``lat`` in every row.
+        GeoJSON needs ``lon`` and ``lat`` in every row, or a ``geometry`` that is a GeoJSON one.
     query : dict, optional
         What was asked, kept in JSON and GeoJSON.
     """
@@ -63,6 +63,9 @@ def _write_csv(rows: Iterator[Row], file: IO[str]) -> None:
 
 
 def _feature(row: Row) -> dict[str, Any]:
+    if isinstance(geometry := row.get("geometry"), dict) and "type" in geometry:
+        properties = {name: value for name, value in row.items() if name != "geometry"}
+        return {"type": "Feature", "geometry": geometry, "properties": properties}
     if row.get("lon") is None or row.get("lat") is None:
         raise OutputError(
             "GeoJSON needs columns lon and lat with a value in every row; select them, or take --format jsonl."

@@ -277,6 +277,13 @@ def distance_km(
     return PointSet(to_lon, to_lat).distance_km(lon, lat)
 
 
+def distances_km(
+    lon: NDArray[np.float64], lat: NDArray[np.float64], to_lon: NDArray[np.float64], to_lat: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the great-circle distance from each point to the other of its pair, all (n,) degrees, in kilometres."""
+    return chord_km(np.linalg.norm(unit_vectors(lon, lat) - unit_vectors(to_lon, to_lat), axis=1))
+
+
 class PointSet:
     """Points on Earth to measure distances to: those of an example, or the cells of an area.
 

@@ -1,15 +1,16 @@
-"""The answer of ``like``: places, most similar first."""
+"""The answer to a question: places, one a row."""
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .cities import nearest_cities
 from .formats import Row, write_rows
 from .grid import Cells
 
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+_NOT_COLUMNS = ("query", "extra", "outlines", "table")
+
 
 @dataclass(frozen=True, slots=True)
 class Neighbors:
-    """Places like some examples, most similar first; one array a column.
+    """Places like some examples, most similar first; one array a column, ``answer["name"]`` for any of them.
 
     Attributes
     ----------
@@ -40,6 +43,10 @@ class Neighbors:
         The nearest city of more than 15,000 people, and the country it lies in.
     query : dict
         What was asked, and how it was answered.
+    extra : dict of (n,) array
+        Columns that only some answers have; they follow those above.
+    outlines : sequence of dict, optional
+        GeoJSON geometries to draw instead of the points.
     table : pyarrow.Table or None
         The columns of the user's table that the places come from, n rows. They follow the others everywhere; one with
         a name of ours is called ``table_NAME`` there.
@@ -55,10 +62,49 @@ class Neighbors:
     nearest_city: NDArray[np.object_]
     country: NDArray[np.object_]
     query: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, NDArray[Any]] = field(default_factory=dict)
+    outlines: Sequence[dict[str, Any]] | None = None
     table: "pa.Table | None" = None
+
+    @classmethod
+    def at(
+        cls,
+        cell: Cells,
+        lon: NDArray[np.float64],
+        lat: NDArray[np.float64],
+        *,
+        similarity: NDArray[np.float32],
+        percentile: NDArray[np.float64],
+        distance_km: NDArray[np.float64],
+        query: dict[str, Any],
+        extra: dict[str, NDArray[Any]] | None = None,
+        outlines: Sequence[dict[str, Any]] | None = None,
+        table: "pa.Table | None" = None,
+    ) -> Self:
+        """Return places in their order, with rank, nearest city and country filled in."""
+        names, countries = nearest_cities(lon, lat)
+        return cls(
+            rank=np.arange(1, cell.size + 1),
+            cell=cell,
+            lon=lon,
+            lat=lat,
+            similarity=similarity,
+            percentile=percentile,
+            distance_km=distance_km,
+            nearest_city=np.array(names, dtype=object),
+            country=np.array(countries, dtype=object),
+            query=query,
+            extra=extra or {},
+            outlines=outlines,
+            table=table,
+        )
 
     def __len__(self) -> int:
         return int(self.rank.size)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """Return a column by name."""
+        return self.columns()[name]
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """Return every column by name, in order; of the table's, those with values missing as objects, with None."""
@@ -73,6 +119,31 @@ class Neighbors:
         columns |= {name: column.to_pylist() for name, column in self._theirs().items()}
         for values in zip(*columns.values(), strict=True):
             yield dict(zip(columns, values, strict=True))
+
+    def features(self) -> Iterator[Row]:
+        """Yield one dictionary a place, as :meth:`rows` does, and its outline as ``geometry`` if it has one."""
+        if self.outlines is None:
+            yield from self.rows()
+        else:
+            for row, outline in zip(self.rows(), self.outlines, strict=True):
+                yield row | {"geometry": outline}
+
+    def explanations(self) -> list[str]:
+        """Return a sentence for each place that says how it is like the example, and how it is not."""
+        differing = {name.removesuffix("_sd"): name for name in self._theirs() if name.endswith("_sd")}
+        return [self._explanation(row, differing) for row in self.rows()]
+
+    def _explanation(self, row: Row, differing: dict[str, str]) -> str:
+        place = f"{row['rank']}. {row['nearest_city']}, {row['country']}"
+        said = [f"{place}: {row['percentile']:.2f} % of random pairs of land are less alike"]
+        examples = [f"{row[name]:.3f} to {name.replace('_', ' ')}" for name in self.extra if _is_example(name)]
+        if examples:
+            said.append(f"similarity {', '.join(examples)}")
+        apart = {name: row[column] for name, column in differing.items() if row[column] is not None}
+        if apart:
+            most = sorted(apart, key=lambda name: -abs(apart[name]))
+            said.append(f"beside the example, {', '.join(f'{name} {apart[name]:+.2f} sd' for name in most)}")
+        return "; ".join(said) + "."
 
     def to_arrow(self) -> "pa.Table":
         """Return an Arrow table; ``query`` is in its schema metadata, as JSON."""
@@ -91,15 +162,15 @@ class Neighbors:
         return self.to_arrow().to_pandas()
 
     def to_geojson(self) -> dict[str, Any]:
-        """Return a GeoJSON FeatureCollection of points."""
+        """Return a GeoJSON FeatureCollection: of outlines where there are any, else of points."""
         text = io.StringIO()
-        write_rows(self.rows(), text, kind="geojson", query=self.query)
+        write_rows(self.features(), text, kind="geojson", query=self.query)
         collection: dict[str, Any] = json.loads(text.getvalue())
         return collection
 
     def _repr_html_(self) -> str:
         shown = ["rank", "nearest_city", "country", "similarity", "percentile", "distance_km", "lon", "lat"]
-        shown += self._theirs()
+        shown += [*self.extra, *self._theirs()]
         head = "".join(f"<th>{escape(name)}</th>" for name in shown)
         body = "".join(
             "<tr>" + "".join(f"<td>{escape(_brief(row[name]))}</td>" for name in shown) + "</tr>" for row in self.rows()
@@ -107,13 +178,14 @@ class Neighbors:
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def _ours(self) -> dict[str, NDArray[Any]]:
-        return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("query", "table")}
+        ours = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _NOT_COLUMNS}
+        return ours | self.extra
 
     def _theirs(self) -> "dict[str, pa.ChunkedArray]":
         """Return the columns of the table, by names that are neither ours nor each other's, in any case."""
         if self.table is None:
             return {}
-        taken = {"geometry", *(item.name for item in fields(self))}
+        taken = {"geometry", *self.extra, *(item.name for item in fields(self))}
         named = {}
         for name, column in zip(self.table.column_names, self.table.columns, strict=True):
             while name.lower() in taken:
@@ -121,6 +193,10 @@ class Neighbors:
             taken.add(name.lower())
             named[name] = column
         return named
+
+
+def _is_example(name: str) -> bool:
+    return name.startswith(("like_", "unlike_"))
 
 
 def _array(column: "pa.ChunkedArray") -> NDArray[Any]:

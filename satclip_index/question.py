@@ -21,6 +21,7 @@ from .shapes import bbox_shape, read_shape
 
 VectorsOf = Callable[[grid.Cells], NDArray[np.float32]]
 
+DEFAULT_K = 10
 _CELLS_AT_ONCE = 1 << 16  # of an area, whose vectors are added up
 
 
@@ -108,10 +109,9 @@ class Question:
         cls,
         like: Any,
         unlike: Any,
-        entry: ResolutionEntry,
-        *,
-        res: int,
         k: int | None,
+        res: int,
+        entry: ResolutionEntry,
         exclude_within_km: float,
         apart_km: float,
         bounds: Bounds,
@@ -119,7 +119,7 @@ class Question:
         min_similarity: float | None,
         min_percentile: float | None,
     ) -> Self:
-        """Return a question, or raise PlaceError or QueryError."""
+        """Return a question, or raise PlaceError or QueryError; ``entry`` is that of the resolution."""
         wanted, unwanted = _places(like), _places(unlike)
         if not wanted:
             raise QueryError("No example was given; expected at least one place.")
@@ -131,9 +131,10 @@ class Question:
             least = _within(min_similarity, "min_similarity", -1, 1)
         if min_percentile is not None:
             least = max(least, entry.similarity_at(_within(min_percentile, "min_percentile", 0, 100)))
-        return cls(
-            tuple(wanted), tuple(unwanted), res, k, float(exclude_within_km), float(apart_km), bounds, ocean, least
-        )
+        if check_k(k) is None and least == -math.inf:
+            k = DEFAULT_K
+        distances = float(exclude_within_km), float(apart_km)
+        return cls(tuple(wanted), tuple(unwanted), res, check_k(k), *distances, bounds, bool(ocean), least)
 
     def query(self, vectors_of: VectorsOf) -> NDArray[np.float32]:
         """Return the vector to be like, (dim,) float32.

@@ -1,5 +1,6 @@
 """The rows of a user's table, most similar first, under the rules of a search."""
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,7 +66,7 @@ def rank_table(
     query: NDArray[np.float32],
     candidates: Candidates,
     *,
-    k: int,
+    k: int | None,
     examples: grid.PointSet,
     exclude_within_km: float = 0.0,
     apart_km: float = 0.0,
@@ -82,8 +83,8 @@ def rank_table(
         What to be like.
     candidates : Candidates
         The table. Its rows count wherever they are: on land or at sea.
-    k : int
-        How many rows; at least 1.
+    k : int or None
+        How many rows; None for all that qualify.
     examples : PointSet
         Where the examples are.
     exclude_within_km : float
@@ -114,7 +115,7 @@ def rank_table(
 
     scored = _Scored(index, query, candidates)
     schema = pa.schema([(name, pa.from_numpy_dtype(dtype)) for name, dtype in _COLUMNS.items()])
-    walk = Walk(k, examples, exclude_within_km, apart_km, allowed, min_similarity)
+    walk = Walk(sys.maxsize if k is None else k, examples, exclude_within_km, apart_km, allowed, min_similarity)
     walk.take({name: np.empty(0, dtype) for name, dtype in _COLUMNS.items()})
     with candidates.cursor() as connection:
         connection.register("scored", pa.RecordBatchReader.from_batches(schema, scored.batches(schema)))

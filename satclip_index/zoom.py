@@ -40,6 +40,10 @@ class Zoomed:
     encoded: int
     left_out: int
 
+    def describe(self, zoom: int) -> dict[str, int]:
+        """Return what was computed, as JSON can hold it."""
+        return {"res": zoom, "encoded": self.encoded, "winners_left_out": self.left_out}
+
 
 def check_zoom(zoom: int, question: Question) -> int:
     """Return the finer resolution, or raise QueryError if it is not one, or takes too many points."""

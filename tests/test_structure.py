@@ -47,6 +47,8 @@ RANKS = {
     "satclip_index.nearest": 10,
     "satclip_index.question": 10,
     "satclip_index.zoom": 11,
+    "satclip_index.answers": 11,
+    "satclip_index.unusual": 11,
     "satclip_index.atlas": 12,
     "satclip_index.build": 13,
     "satclip_index.sql": 13,

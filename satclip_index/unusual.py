@@ -1,0 +1,107 @@
+"""Cells that are like nothing far away."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import grid
+from .cities import nearest_cities
+from .errors import QueryError
+from .manifest import ResolutionEntry
+from .nearest import Progress, nearest_cells
+from .neighbors import Neighbors
+from .question import Bounds
+from .search.engine import Filter
+from .search.geography import intersection, ranges_of
+from .search.index import Index
+from .search.walk import Walk
+
+
+@dataclass(frozen=True, slots=True)
+class Unusual:
+    """Which cells are asked about, and what they are compared with; as :meth:`Atlas.unusual` has them."""
+
+    k: int | None
+    beyond_km: float
+    apart_km: float
+    bounds: Bounds
+    ocean: bool
+
+    def __post_init__(self) -> None:
+        for name, km in (("beyond_km", self.beyond_km), ("apart_km", self.apart_km)):
+            if not 0 <= km < math.inf:
+                raise QueryError(f"{name} is {km!r}; expected kilometres, at least 0.")
+        if self.beyond_km == 0:
+            raise QueryError("beyond_km is 0; a cell is most like itself. Expected kilometres above 0.")
+
+    def describe(self) -> dict[str, Any]:
+        """Return what is asked, as JSON can hold it."""
+        return {
+            "unusual": f"lowest similarity to the best match beyond {self.beyond_km:g} km",
+            "k": self.k,
+            "beyond_km": float(self.beyond_km),
+            "apart_km": float(self.apart_km),
+            **dict(self.bounds.described),
+            "ocean": self.ocean,
+        }
+
+
+def unusual_cells(
+    rules: Unusual,
+    index: Index,
+    entry: ResolutionEntry,
+    asked: dict[str, Any],
+    *,
+    progress: Progress | None = None,
+) -> Neighbors:
+    """Return the cells whose best match far away is worst, the most unusual first, ties by cell."""
+    ranges = rules.bounds.ranges(index)
+    if not rules.ocean:
+        ranges.append(ranges_of(index.tree.rows.land.astype(bool)))
+    rows = np.arange(len(index))
+    if ranges:
+        spans = intersection(*ranges)
+        rows = np.concatenate([np.arange(start, stop) for start, stop in spans] or [rows[:0]])
+    found = nearest_cells(
+        index,
+        index.cells[rows],
+        lambda cells: index.vectors.of_rows(np.searchsorted(index.cells, cells)),
+        1,
+        Filter(land_only=not rules.ocean),
+        away_km=rules.beyond_km,
+        progress=progress,
+    )
+    cell, match, similarity = found.cell, found.neighbor[:, 0], found.similarity[:, 0]
+    cell, match, similarity = cell[match != 0], match[match != 0], similarity[match != 0]
+    if rows.size and not cell.size:
+        raise QueryError(f"No cell has another beyond {rules.beyond_km:g} km to be compared with.")
+    ascending = np.sort(similarity)
+    better = cell.size - np.searchsorted(ascending, similarity, "right")
+    order = np.lexsort((cell, similarity))
+    lon, lat = grid.cell_centers(cell[order])
+    columns = {"lon": lon, "lat": lat, "at": order}
+    walk = Walk(rules.k or cell.size, grid.PointSet(lon[:1], lat[:1]), 0.0, rules.apart_km, None, None)
+    walk.take(columns)
+    taken = walk.taken()
+    at = taken["at"]
+    match_lon, match_lat = grid.cell_centers(match[at])
+    city, country = nearest_cities(match_lon, match_lat)
+    return Neighbors.at(
+        cell[at],
+        taken["lon"],
+        taken["lat"],
+        similarity=similarity[at],
+        percentile=entry.percentile(similarity[at]),
+        distance_km=grid.distances_km(taken["lon"], taken["lat"], match_lon, match_lat),
+        query=asked | {"compared_cells": int(cell.size)},
+        extra={
+            "uniqueness": 100.0 * better[at] / max(1, cell.size - 1),
+            "match_cell": match[at],
+            "match_lon": match_lon,
+            "match_lat": match_lat,
+            "match_city": np.array(city, dtype=object),
+            "match_country": np.array(country, dtype=object),
+        },
+    )
