@@ -223,7 +223,7 @@ class Atlas:
         k : int or None
             How many regions; None for all.
         min_similarity, min_percentile : float, optional
-            Which cells match; by default those of the 99th percentile.
+            Which cells match; by default those of the 95th percentile.
 
         Returns
         -------
@@ -232,7 +232,7 @@ class Atlas:
             each cell counted once, its number of ``cells`` and its ``area_km2``; ``outlines`` its outline.
         """
         if min_similarity is None and min_percentile is None:
-            min_percentile = 99.0
+            min_percentile = 95.0
         bounds = Bounds.of(within, outside, bbox)
         rules = (exclude_within_km, 0.0, bounds, ocean, min_similarity, min_percentile)
         question = replace(self._question(place, unlike, k, res, *rules), k=check_k(k))

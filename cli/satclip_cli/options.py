@@ -14,4 +14,13 @@ Format = Annotated[str | None, typer.Option("--format", "-f", help=FORMAT_HELP, 
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Write to this file.", show_default="stdout")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")]
+Within = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FILE", help="Only in the polygons of this GeoJSON file; of several, in any."),
+]
+Outside = Annotated[list[str] | None, typer.Option(metavar="FILE", help="Not in the polygons of this GeoJSON file.")]
+Bbox = Annotated[
+    str | None, typer.Option(metavar="W,S,E,N", help="Only in this box of degrees; W > E crosses the antimeridian.")
+]
+Ocean = Annotated[bool, typer.Option("--ocean", help="Let cells at sea be answers.")]
 DEFAULT_ATLAS = Path("atlas")

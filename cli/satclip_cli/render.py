@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 
     from satclip_train.scores import Evaluation
 
+_DECIMALS = {
+    "distance_km": 0,
+    "area_km2": 0,
+    "percentile": 2,
+    "uniqueness": 2,
+    "similarity": 4,
+    "lon": 2,
+    "lat": 2,
+    "_sd": 2,
+}
 _SPARED_FIRST = ("cell", "lon", "lat")
 FORMAT_HELP = f"table, {', '.join(FORMATS)}. By default from the name of -o; else table on a terminal, jsonl in a pipe."
 _REPORTS = {".md": "markdown", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
@@ -216,7 +226,7 @@ def _brief(name: str, value: Any) -> str:
     if isinstance(value, list) and len(value) > 6:
         return f"[{', '.join(_brief('', item) for item in value[:3])}, ... {len(value)} values]"
     if isinstance(value, float):
-        decimals = {"distance_km": 0, "percentile": 2, "similarity": 4, "lon": 2, "lat": 2}.get(name)
+        decimals = next((digits for end, digits in _DECIMALS.items() if name.endswith(end)), None)
         return f"{value:.6g}" if decimals is None else f"{value:.{decimals}f}"
     return "" if value is None else str(value)
 
