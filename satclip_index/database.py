@@ -33,7 +33,9 @@ _READERS = {
 def open_database(database: str | Path = ":memory:", **settings: Any) -> Connection:
     """Return a connection to a DuckDB file, or to memory, with DuckDB's own settings."""
     with one_line():
-        return duckdb.connect(str(database), config=settings)
+        connection = duckdb.connect(str(database), config=settings)
+        connection.execute("SET enable_progress_bar = false")  # it is drawn on stdout, which is for data
+    return connection
 
 
 class Answer:

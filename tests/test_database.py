@@ -99,3 +99,7 @@ def test_a_file_that_is_no_table_is_named(tmp_path):
         table_columns(tmp_path / "t.xls")
     with pytest.raises(TableError, match="No table at"):
         table_columns(tmp_path / "t.csv")
+
+
+def test_a_long_query_draws_nothing_on_stdout(connection):
+    assert connection.sql("SELECT current_setting('enable_progress_bar')").fetchall() == [(False,)]

@@ -118,8 +118,8 @@ def random_rows(rng, count, kind):
     special = [(180.0, 10.0), (-180.0, 10.0), (0.0, 90.0), (77.0, 90.0), (0.0, -90.0), (179.9, -3.0), (-179.9, -3.0)]
     points = [*zip(lon.tolist(), lat.tolist(), strict=True), *special]
     if kind.startswith("points"):
-        bad = [(math.nan, 3.0), (None, 2.0), (3.0, None), (361.0, 0.0), (0.0, 90.1), (math.inf, 0.0), (-180.5, 0.0)]
-        pool = points + bad + ([("east", "1"), ("", "")] if kind.endswith("csv") else [])
+        bad = [(math.nan, 3.0), (None, 2.0), (3.0, None), (361.0, 0.0), (0.0, 90.1), (-180.5, 0.0)]
+        pool = points + bad + ([("east", "1"), ("", "")] if kind.endswith("csv") else [(math.inf, 0.0)])
     else:
         cells = [int(h3.latlng_to_cell(y, x, int(rng.integers(0, 6))), 16) for x, y in points]
         edge = int(h3.origin_to_directed_edges("811f3ffffffffff")[0], 16)
@@ -307,7 +307,8 @@ def test_an_answer_of_rows_is_written_like_any_other(atlas, tmp_path):
 
 
 MILLION = """
-import json, resource, sys
+import json, re, sys
+from pathlib import Path
 import duckdb, numpy as np
 import satclip_index as si
 from satclip_index import grid
@@ -317,11 +318,13 @@ atlas, path = si.open_atlas(sys.argv[1]), sys.argv[2]
 query = atlas.embedding_at(36.82, -1.29)[0]
 found = rank_table(atlas.index(), query, Candidates.open(path), k=2000, apart_km=50.0, exclude_within_km=500.0,
                    examples=grid.PointSet(np.array([36.82]), np.array([-1.29])))
-print(json.dumps([len(found), found.read, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024]))
+peak_kb = int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])  # this program's alone
+print(json.dumps([len(found), found.read, peak_kb // 1024]))
 """
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="only Linux says how much memory was taken")
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 def test_memory_does_not_grow_with_the_table(atlas, tmp_path, run_python, suffix):
     peaks = []
@@ -334,5 +337,6 @@ def test_memory_does_not_grow_with_the_table(atlas, tmp_path, run_python, suffix
         taken, read, peak_mb = json.loads(done.stdout)
         assert (taken, read) == (2000, count)
         peaks.append(peak_mb)
-    assert peaks[1] < peaks[0] + 350
+    assert peaks[1] < peaks[0] + 300
     assert peaks[2] < peaks[0] + 400
+    assert peaks[2] < peaks[1] + 250
