@@ -98,15 +98,15 @@ def _dot(codes, first, query):
     return total
 
 
-# A disk is a column: x, y, z of its centre, its radius in radians, and the chord of the radius.
-
-
 @njit(cache=True, inline="always")
 def _cosine_within(cosine, radius_cosine):
     """Return the greatest cosine with anything inside a ball: cos(angle - radius), without the arc cosine."""
     if cosine >= radius_cosine:
         return 1.0
     return cosine * radius_cosine + math.sqrt((1.0 - cosine * cosine) * (1.0 - radius_cosine * radius_cosine))
+
+
+# A disk is a column: x, y, z of its centre, its radius in radians, and the chord of the radius.
 
 
 @njit(cache=True, inline="always")
@@ -169,9 +169,8 @@ def advance(queue, size, wanted, compare_at_most, query, length, codes, nodes, r
     """Pop the queue until ``wanted`` rows have come out of it, best first, or it is empty, or too many were compared.
 
     A size of -1 begins a search. ``length`` is that of the query; ``where`` holds a filter's ``land_only``, ``ranges``,
-    ``apart_rad`` and ``least``.
-    Returns the queue and its size, the rows and their similarity, how many disks there are now, and how many rows were
-    compared and nodes opened.
+    ``apart_rad`` and ``least``. Returns the queue and its size, the rows and their similarity, how many disks there are
+    now, and how many rows were compared and nodes opened.
     """
     node_rows, node_children, node_codes, centroids, scales, radii, node_points, reaches, node_land, n_roots, slack = (
         nodes
@@ -280,8 +279,8 @@ def nearest(queries, group_start, points, away_rad, compare_at_most, codes, node
     """Fill in the best rows of every query, group by group, and return which groups are done.
 
     ``best`` holds their rows, which begin as -1, and similarity, minus infinity; ``where`` a filter's ``land_only`` and
-    ``ranges``. A group goes down the tree as one ball of vectors,
-    and one cap of places: a node that holds nothing for the ball holds nothing for any of its queries.
+    ``ranges``. A group goes down the tree as one ball of vectors, and one cap of places: a node that holds nothing for
+    the ball holds nothing for any of its queries.
     """
     node_rows, node_children, node_codes, centroids, scales, radii, node_points, reaches, node_land, n_roots, slack = (
         nodes
