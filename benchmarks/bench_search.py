@@ -297,7 +297,7 @@ def main() -> None:
     given.folder.mkdir(parents=True, exist_ok=True)
     print(f"{describe_machine()}, duckdb {metadata.version('duckdb')}; load {os.getloadavg()[0]:.1f} at the start\n")
     print(
-        f"One query at a time: {given.queries} of ours, IVF and HNSW, the first {SCANS} of them of Flat and NumPy, {SLOW} "
+        f"One query at a time: {given.queries} of ours, IVF and HNSW, the first {SCANS} of Flat and NumPy, {SLOW} "
         f"of DuckDB and where answers are apart. Ours has one thread; FAISS and NumPy one or all, what is quicker. "
         "Ratios are of medians over the same queries. Masks and filters are part of every time.\n"
     )

@@ -31,6 +31,7 @@ RANKS = {
     "satclip_index.places": 5,
     "satclip_index.search": 5,
     "satclip_index.search.halves": 5,
+    "satclip_index.search.balls": 5,
     "satclip_index.search.kernel": 6,
     "satclip_index.search.tensors": 5,
     "satclip_index.search.vectors": 5,
@@ -67,7 +68,7 @@ OWNERS = {
     "torch": {f"satclip_index.{name}" for name in ("encoder", "harmonics", "siren", "weights")},
     "huggingface_hub": {"satclip_index.weights"},
     "shapely": {"satclip_index.shapes"},
-    "numba": {"satclip_index.search.kernel", "satclip_index.search.halves"},
+    "numba": {f"satclip_index.search.{name}" for name in ("kernel", "halves", "balls")},
     "llvmlite": {"satclip_index.search.halves"},
 }
 # Inside a function, or for the type checker only.

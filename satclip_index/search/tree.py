@@ -14,6 +14,7 @@ from ..errors import CorruptAtlasError
 from .tensors import map_tensors
 
 _MARGIN_RAD = 1e-9  # far above the float64 rounding of an angle from a chord
+_COSINE_ERROR = 1e-13  # far above that of a cosine of unit vectors summed in float64
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +130,19 @@ class TreeBuilder:
         land: NDArray[np.bool_],
     ) -> None:
         """Add a shard of whole base cells: their cells, stored vectors, centres in degrees, and which are land."""
+        from . import balls
+
         rows = Rows(cells, grid.unit_vectors(lon, lat), land.astype(np.uint8))
-        for res, parts in enumerate(self._levels):
-            parts.append(make_nodes(rows, vectors, res, first_row=self._count))
+        length = balls.lengths(vectors)
+        sums, start = vectors, np.arange(cells.size + 1)
+        for res in reversed(range(len(self._levels))):  # the sum of an ancestor is that of its children
+            coarser = run_starts(grid.ancestors(cells, res))
+            sums = balls.sums(sums, np.searchsorted(start, coarser))
+            start = coarser
+            self._levels[res].append(make_nodes(rows, vectors, length, sums, start, first_row=self._count))
         self._rows.append(rows)
         self._count += cells.size
-        lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
-        self._slack = max(self._slack, float(np.abs(lengths - 1).max()))
+        self._slack = max(self._slack, float(np.abs(length - 1).max()))
 
     def last_lists(self, res: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return unit centroid, (m, dim), and number of rows of each ancestor, of a resolution, of the last shard."""
@@ -152,7 +159,20 @@ class TreeBuilder:
         return Tree(_joined(Rows, self._rows), _joined(Nodes, joined), levels, self._slack)
 
 
-def make_nodes(rows: Rows, vectors: NDArray[np.float32], res: int, *, first_row: int = 0) -> Nodes:
+def run_starts(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return where each run of equal keys begins, and how many keys there are."""
+    return np.concatenate([[0], np.flatnonzero(keys[1:] != keys[:-1]) + 1, [keys.size]])
+
+
+def make_nodes(
+    rows: Rows,
+    vectors: NDArray[np.float32],
+    length: NDArray[np.float64],
+    sums: NDArray[np.float64],
+    start: NDArray[np.int64],
+    *,
+    first_row: int = 0,
+) -> Nodes:
     """Return the ancestors of a resolution over some rows, without their children.
 
     Parameters
@@ -161,56 +181,55 @@ def make_nodes(rows: Rows, vectors: NDArray[np.float32], res: int, *, first_row:
         At least one, ascending by cell.
     vectors : (n, dim) float32
         What is stored of each: close to unit length.
-    res : int
-        Resolution of the ancestors.
+    length : (n,) float64
+        Their lengths.
+    sums : (m, dim) float64
+        The sum of the vectors below each ancestor.
+    start : (m + 1,) int64
+        The first row of each ancestor, and n.
     first_row : int
         What the first of these rows is called.
     """
-    parents = grid.ancestors(rows.cell, res)
-    start = np.concatenate([[0], np.flatnonzero(parents[1:] != parents[:-1]) + 1, [rows.cell.size]])
-    centroid = _directions(vectors, start).astype(np.float16)
+    from . import balls
+
+    cancelled = np.linalg.norm(sums, axis=1) < 1e-6
+    direction = np.where(cancelled[:, None], vectors[start[:-1]], sums)
+    centroid = (direction / np.linalg.norm(direction, axis=1, keepdims=True)).astype(np.float16)
     direction = centroid.astype(np.float64)
-    length = np.linalg.norm(direction, axis=1)
+    scale = 1 / np.linalg.norm(direction, axis=1)
+    cosine = balls.least_cosines(vectors, length, direction * scale[:, None], start)
     point = _directions(rows.point, start)
     bounds = np.stack([start[:-1], start[1:]], axis=1) + first_row
     return Nodes(
         rows=bounds,
         children=np.zeros_like(bounds),
         centroid=centroid,
-        scale=1 / length,
-        radius=_greatest_angle(vectors, direction / length[:, None], start),
+        scale=scale,
+        radius=np.arccos(np.clip(cosine - _COSINE_ERROR, -1.0, 1.0)),
         point=point,
         reach=_greatest_angle(rows.point, point, start),
         land=np.maximum.reduceat(rows.land, start[:-1]),
     )
 
 
-def _directions(vectors: NDArray[np.floating], start: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the direction of the sum of each run of vectors; of the first of a run where they cancel out."""
-    sums = np.add.reduceat(vectors, start[:-1], axis=0, dtype=np.float64)
+def _directions(points: NDArray[np.float64], start: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the direction of the sum of each run of points; of the first of a run where they cancel out."""
+    sums = np.add.reduceat(points, start[:-1], axis=0)
     cancelled = np.linalg.norm(sums, axis=1) < 1e-6
-    sums[cancelled] = vectors[start[:-1][cancelled]]
+    sums[cancelled] = points[start[:-1][cancelled]]
     out: NDArray[np.float64] = sums / np.linalg.norm(sums, axis=1, keepdims=True)
     return out
 
 
 def _greatest_angle(
-    vectors: NDArray[np.floating], directions: NDArray[np.float64], start: NDArray[np.int64]
+    points: NDArray[np.float64], directions: NDArray[np.float64], start: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return, for each run, the greatest angle between its direction and one of its vectors, rounded outwards.
+    """Return, for each run, the greatest angle between its direction and one of its points, rounded outwards.
 
     From half the chord of unit vectors, which keeps its digits where an arc cosine would not.
     """
-    greatest = np.empty(start.size - 1)
-    step = max(1, (1 << 22) // vectors.shape[1])  # bounds the memory of a run
-    unit_sq = np.empty(vectors.shape[0])
-    run = np.repeat(np.arange(start.size - 1), np.diff(start))
-    for first in range(0, vectors.shape[0], step):
-        part = vectors[first : first + step].astype(np.float64)
-        part /= np.linalg.norm(part, axis=1, keepdims=True)
-        part -= directions[run[first : first + step]]
-        unit_sq[first : first + step] = np.einsum("ij,ij->i", part, part)
-    np.maximum.reduceat(unit_sq, start[:-1], out=greatest)
+    apart = points - np.repeat(directions, np.diff(start), axis=0)
+    greatest = np.maximum.reduceat(np.einsum("ij,ij->i", apart, apart), start[:-1])
     angles: NDArray[np.float64] = 2 * np.arcsin(np.minimum(np.sqrt(greatest) / 2, 1.0)) + _MARGIN_RAD
     return angles
 

@@ -101,5 +101,6 @@ def test_a_damaged_tree_is_a_corrupt_atlas(cases, tmp_path, damage):
 def test_vectors_that_cancel_out_still_have_a_ball():
     cells = grid.descendants(grid.cells_at(0)[:1], 2)[:2]
     rows = Rows(cells, grid.unit_vectors(*grid.cell_centers(cells)), np.zeros(2, np.uint8))
-    nodes = make_nodes(rows, np.array([[1, 0, 0], [-1, 0, 0]], dtype=np.float32), 0)
+    vectors = np.array([[1, 0, 0], [-1, 0, 0]], dtype=np.float32)
+    nodes = make_nodes(rows, vectors, np.ones(2), np.zeros((1, 3)), np.array([0, 2]))
     assert nodes.radius[0] >= np.pi - 1e-5
