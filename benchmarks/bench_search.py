@@ -250,8 +250,12 @@ def measure(encoder: str, res: int, given: argparse.Namespace) -> None:
     """Print everything about one encoder at one resolution."""
     path = given.folder / f"{encoder}-{res}"
     alone(build_missing, encoder, res, path)
-    n_rows = open_atlas(path).manifest.entry(res).count
-    print(f"### {encoder}, res {res}: {n_rows:,} cells\n\nHow rough: {alone(roughness, path, res)}.\n", flush=True)
+    manifest = open_atlas(path).manifest
+    n_rows, weights = manifest.entry(res).count, manifest.encoder["sha256"][:12]
+    print(
+        f"### {encoder} ({weights}), res {res}: {n_rows:,} cells\n\nHow rough: {alone(roughness, path, res)}.\n",
+        flush=True,
+    )
     asked, held_gb, right, checked = alone(measure_ours, path, res, given.queries)
     show_ours(asked, n_rows, f"{right} of {checked}")
     truth = {a.question: a.found for a in asked if a.by == OURS}
@@ -297,9 +301,9 @@ def main() -> None:
     given.folder.mkdir(parents=True, exist_ok=True)
     print(f"{describe_machine()}, duckdb {metadata.version('duckdb')}; load {os.getloadavg()[0]:.1f} at the start\n")
     print(
-        f"One query at a time: {given.queries} of ours, IVF and HNSW, the first {SCANS} of them of Flat and NumPy, {SLOW} "
-        f"of DuckDB and where answers are apart. Ours has one thread; FAISS and NumPy one or all, what is quicker. "
-        "Ratios are of medians over the same queries. Masks and filters are part of every time.\n"
+        f"One query at a time: {given.queries} of ours, IVF and HNSW, the first {SCANS} of them of Flat and NumPy, "
+        f"{SLOW} of DuckDB and where answers are apart. Ours has one thread; FAISS and NumPy one or all, what is "
+        "quicker. Ratios are of medians over the same queries. Masks and filters are part of every time.\n"
     )
     for encoder in given.encoder:
         for res in given.res:
