@@ -30,12 +30,11 @@ import numpy as np
 
 from common import describe_machine
 from satclip_index import grid, open_atlas
-from satclip_index.areas import Area
+from satclip_index.areas import Box
 from satclip_index.search.bulk import IndexWriter, cpu_search
 from satclip_index.search.engine import Filter, Found
 from satclip_index.search.geography import disks, rows_in
 from satclip_index.search.tree import TreeBuilder
-from satclip_index.shapes import bbox_shape
 from search_data import (
     APART,
     BOXED,
@@ -63,7 +62,7 @@ ADJACENT = 4096  # cells whose neighbours' similarity says how rough an encoder 
 def ask(data: Data, question: Question, i: int) -> Found:
     """Return our answer; what the filter takes to be made is part of it."""
     away = disks(data.lon[i : i + 1], data.lat[i : i + 1], question.away_km) if question.away_km else None
-    ranges = rows_in(data.index.tree, Area(bbox_shape(*data.boxes[i]))) if question.boxed else None
+    ranges = rows_in(data.index.tree, Box(*data.boxes[i])) if question.boxed else None
     where = Filter(away=away, ranges=ranges, apart_rad=question.apart_km / grid.EARTH_RADIUS_KM)
     return data.index.engine.top(data.queries[i], question.k, where)
 
@@ -90,7 +89,7 @@ def measure_ours(path: Path, res: int, n_queries: int) -> tuple[list[Asked], flo
     compiling = []
     for box in data.boxes:
         start = time.perf_counter()
-        rows_in(data.index.tree, Area(bbox_shape(*box)))
+        rows_in(data.index.tree, Box(*box))
         compiling.append(time.perf_counter() - start)
     asked.append(Asked(f"{OURS}, the box's ranges alone", BOXED.name, compiling, []))
     right, checked = 0, min(SAMPLE, n_queries)
@@ -250,8 +249,12 @@ def measure(encoder: str, res: int, given: argparse.Namespace) -> None:
     """Print everything about one encoder at one resolution."""
     path = given.folder / f"{encoder}-{res}"
     alone(build_missing, encoder, res, path)
-    n_rows = open_atlas(path).manifest.entry(res).count
-    print(f"### {encoder}, res {res}: {n_rows:,} cells\n\nHow rough: {alone(roughness, path, res)}.\n", flush=True)
+    manifest = open_atlas(path).manifest
+    n_rows, weights = manifest.entry(res).count, manifest.encoder["sha256"][:12]
+    print(
+        f"### {encoder} ({weights}), res {res}: {n_rows:,} cells\n\nHow rough: {alone(roughness, path, res)}.\n",
+        flush=True,
+    )
     asked, held_gb, right, checked = alone(measure_ours, path, res, given.queries)
     show_ours(asked, n_rows, f"{right} of {checked}")
     truth = {a.question: a.found for a in asked if a.by == OURS}
@@ -297,9 +300,9 @@ def main() -> None:
     given.folder.mkdir(parents=True, exist_ok=True)
     print(f"{describe_machine()}, duckdb {metadata.version('duckdb')}; load {os.getloadavg()[0]:.1f} at the start\n")
     print(
-        f"One query at a time: {given.queries} of ours, IVF and HNSW, the first {SCANS} of Flat and NumPy, {SLOW} "
-        f"of DuckDB and where answers are apart. Ours has one thread; FAISS and NumPy one or all, what is quicker. "
-        "Ratios are of medians over the same queries. Masks and filters are part of every time.\n"
+        f"One query at a time: {given.queries} of ours, IVF and HNSW, the first {SCANS} of them of Flat and NumPy, "
+        f"{SLOW} of DuckDB and where answers are apart. Ours has one thread; FAISS and NumPy one or all, what is "
+        "quicker. Ratios are of medians over the same queries. Masks and filters are part of every time.\n"
     )
     for encoder in given.encoder:
         for res in given.res:

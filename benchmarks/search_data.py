@@ -177,6 +177,9 @@ def build_missing(encoder: str, res: int, path: Path) -> None:
     from satclip_index.encoder import Encoder, Hyperparameters, Siren
 
     if (path / "manifest.json").is_file():
+        made_by = open_atlas(path).manifest.encoder["sha256"]
+        if encoder != "rough" and made_by != Encoder.load(encoder).sha256:
+            raise ValueError(f"{path} was made by other weights, {made_by[:12]}. Remove it, and it is built again.")
         return
     if encoder != "rough":
         build_atlas(path, encoder=encoder, res=res)

@@ -140,7 +140,7 @@ def ivf(data: Data) -> tuple[list[Built], list[Asked]]:
     asked = []
     for probes in PROBES:
         search = _faiss_search(index, faiss.SearchParametersIVF, nprobe=probes)
-        asked += _approximate(f"FAISS IVF{N_LISTS}, nprobe {probes}", data, search)
+        asked += _approximate(f"FAISS IVF{N_LISTS}, nprobe {probes:,}", data, search, FETCHED)
     return [built], asked
 
 
@@ -158,9 +158,9 @@ def hnsw(data: Data) -> tuple[list[Built], list[Asked]]:
     with _progress(f"HNSW{LINKS}"):
         index, built = measure_build(f"FAISS HNSW{LINKS}", build)
     asked = []
-    for ef in EFS:
+    for ef, fetched in [(ef, ()) for ef in EFS] + [(most, (most,)) for most in FETCHED]:  # no more come than efSearch
         search = _faiss_search(index, faiss.SearchParametersHNSW, efSearch=ef)
-        asked += _approximate(f"FAISS HNSW{LINKS}, efSearch {ef}", data, search)
+        asked += _approximate(f"FAISS HNSW{LINKS}, efSearch {ef:,}", data, search, fetched)
     return [built], asked
 
 
@@ -219,7 +219,7 @@ def measure_peer(name: str, path: Path, res: int, n_queries: int) -> tuple[list[
     return PEERS[name](Data(path, res, n_queries))
 
 
-def _approximate(by: str, data: Data, search: Search) -> Iterator[Asked]:
+def _approximate(by: str, data: Data, search: Search, fetched: tuple[int, ...]) -> Iterator[Asked]:
     """Yield the answers of an index that does not promise all: with a selector, and filtered afterwards."""
 
     def measured(how: str, question: Question, search: Search) -> Iterator[Asked]:
@@ -227,7 +227,7 @@ def _approximate(by: str, data: Data, search: Search) -> Iterator[Asked]:
 
     for question in (PLAIN, NEAR, FAR, BOXED):
         yield from measured("IDSelector", question, search)
-    for most, question in itertools.product(FETCHED, (NEAR, FAR, BOXED)):
+    for most, question in itertools.product(fetched, (NEAR, FAR, BOXED)):
 
         def filtered(query: NDArray[np.float32], k: int, mask: NDArray[np.bool_] | None, most: int = most) -> Rows:
             rows = search(query, min(most, len(data.index)), None)

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import grid
+from .coordinates import check_coordinates
+from .errors import CoordinateError
 from .shapes import boxes_against, holds_points
 
 if TYPE_CHECKING:
@@ -61,6 +63,59 @@ class Area:
         inside[cut] &= rest_inside
         outside[cut] &= rest_outside
         return inside, outside
+
+
+class Box:
+    """What lies between two meridians, going east from ``west`` to ``east``, and two parallels, its edges included.
+
+    Parameters
+    ----------
+    west, east : float
+        Degrees in [-180, 360]. West above east crosses the antimeridian.
+    south, north : float
+        Degrees in [-90, 90], south below north.
+
+    Raises
+    ------
+    CoordinateError
+        If it is not such a box.
+    """
+
+    def __init__(self, west: float, south: float, east: float, north: float) -> None:
+        try:
+            check_coordinates([west, east], [south, north])
+            start, self._south, end, self._north = float(west), float(south), float(east), float(north)
+            width = end - start if start < end else (end - start) % 360
+            wrong = "south is not below north" if self._south >= self._north else "west is east" if width == 0 else ""
+        except CoordinateError:
+            wrong = "a side is not on Earth"
+        if wrong:
+            raise CoordinateError(
+                f"{west},{south},{east},{north} is not a box: {wrong}. Expected W,S,E,N in degrees, lon in [-180, 360] "
+                "and lat in [-90, 90]. Are they swapped?"
+            )
+        if width >= 360:
+            start, width = -180.0, 360.0
+        turned = [(max(west, -180.0), min(west + width, 180.0)) for west in (start, start - 360, start - 720)]
+        self._spans = [(low, high) for low, high in turned if low < high]
+
+    def holds(self, lon: Degrees, lat: Degrees) -> Mask:
+        """Return whether each point, (n,) degrees, is part of it."""
+        held = np.zeros(lon.size, dtype=bool)
+        for low, high in self._spans:
+            held |= (lon >= low) & (lon <= high)
+        return held & (lat >= self._south) & (lat <= self._north)
+
+    def holds_caps(self, lon: Degrees, lat: Degrees, reach_rad: NDArray[np.float64]) -> tuple[Mask, Mask]:
+        """Return whether all, and whether none, of each cap is surely part of it: by the box round the cap."""
+        west, south, east, north = boxes_round(lon, lat, reach_rad)
+        outside = (north < self._south) | (south > self._north)
+        inside, apart = np.zeros(lon.size, dtype=bool), np.ones(lon.size, dtype=bool)
+        for low, high in self._spans:
+            inside |= (west >= low) & (east <= high)
+            for turn in (-360, 0, 360):  # a cap over the antimeridian has a side beyond it
+                apart &= (east + turn < low) | (west + turn > high)
+        return inside & (south >= self._south) & (north <= self._north), outside | apart
 
 
 class FarFrom:

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import grid
-from .areas import Area
+from .areas import Area, Box
 from .errors import PlaceError, QueryError
 from .manifest import ResolutionEntry
 from .places import Place
 from .search.engine import Filter, Ranges
 from .search.geography import MANY_POINTS, away_from, complement, disks, intersection, rows_in, union
 from .search.index import Index
-from .shapes import bbox_shape, read_shape
+from .shapes import read_shape
 
 VectorsOf = Callable[[grid.Cells], NDArray[np.float32]]
 
@@ -31,7 +31,7 @@ class Bounds:
 
     within: tuple[Area, ...] = ()
     outside: tuple[Area, ...] = ()
-    bbox: Area | None = None
+    bbox: Box | None = None
     described: tuple[tuple[str, Any], ...] = ()
 
     @classmethod
@@ -51,7 +51,7 @@ class Bounds:
                 west, south, east, north = map(float, sides)
             except (TypeError, ValueError):
                 raise QueryError(f"bbox is {bbox!r}; expected W,S,E,N, four numbers of degrees.") from None
-            box = Area(bbox_shape(west, south, east, north))
+            box = Box(west, south, east, north)
             described["bbox"] = [west, south, east, north]
         return cls(areas["within"], areas["outside"], box, tuple(described.items()))
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .coordinates import check_coordinates
-from .errors import CoordinateError, PlaceError
+from .errors import PlaceError
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -40,7 +39,7 @@ def read_shape(source: Path | dict[str, Any]) -> "BaseGeometry":
     ring from 170 to -170. So an edge that spans more than 180 degrees of longitude goes the short way, over the
     antimeridian. As ring orientation must not matter, an uncut box from -170 to 170 is the very same list of points,
     and is taken for the narrow one, too. To draw a wide one, give its long edges a vertex on the way, or use
-    :func:`bbox_shape`. A box over a whole turn, -180 to 180, is meant as drawn.
+    :class:`satclip_index.areas.Box`. A box over a whole turn, -180 to 180, is meant as drawn.
     """
     import shapely
     from shapely.errors import ShapelyError
@@ -66,46 +65,6 @@ def read_shape(source: Path | dict[str, Any]) -> "BaseGeometry":
     if area.is_empty:
         raise PlaceError(f"{name} holds polygons of no area.")
     return area
-
-
-def bbox_shape(west: float, south: float, east: float, north: float) -> "BaseGeometry":
-    """Return the box between two meridians, going east from ``west`` to ``east``, and two parallels.
-
-    Parameters
-    ----------
-    west, east : float
-        Degrees in [-180, 360]. West above east crosses the antimeridian.
-    south, north : float
-        Degrees in [-90, 90], south below north.
-
-    Returns
-    -------
-    shapely geometry
-        One polygon with lon in [-180, 180], or two where it is cut at the antimeridian.
-
-    Raises
-    ------
-    CoordinateError
-        If it is not such a box.
-    """
-    import shapely
-
-    try:
-        check_coordinates([west, east], [south, north])
-        west, south, east, north = float(west), float(south), float(east), float(north)
-        width = east - west if west < east else (east - west) % 360
-        wrong = "south is not below north" if south >= north else "west is east" if width == 0 else ""
-    except CoordinateError:
-        wrong = "a side is not on Earth"
-    if wrong:
-        raise CoordinateError(
-            f"{west},{south},{east},{north} is not a box: {wrong}. Expected W,S,E,N in degrees, lon in [-180, 360] "
-            "and lat in [-90, 90]. Are they swapped?"
-        )
-    if width >= 360:
-        west, width = -180.0, 360.0
-    parts = [(max(start, -180.0), min(start + width, 180.0)) for start in (west, west - 360, west - 720)]
-    return shapely.union_all([shapely.box(low, south, high, north) for low, high in parts if low < high])
 
 
 def holds_points(shape: "BaseGeometry", lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ import shapely
 from hypothesis import strategies as st
 
 from satclip_index import grid
-from satclip_index.shapes import bbox_shape, read_shape
+from satclip_index.shapes import read_shape
 
 COUNTRIES = Path(__file__).parents[2] / "shared" / "data" / "natural_earth" / "countries_110m.geojson"
 
@@ -20,6 +20,13 @@ def country(name):
     """Return the GeoJSON feature of a country."""
     features = json.loads(COUNTRIES.read_text(encoding="utf-8"))["features"]
     return next(feature for feature in features if feature["properties"]["NAME"] == name)
+
+
+def bbox_shape(west, south, east, north):
+    """Return the box between two meridians as a shape on the plane, west above east over the antimeridian."""
+    width = east - west if west < east else (east - west) % 360
+    sides = [(max(start, -180), min(start + width, 180)) for start in (west, west - 360)]
+    return shapely.union_all([shapely.box(low, south, high, north) for low, high in sides if low < high])
 
 
 def ring(west, south, east, north):

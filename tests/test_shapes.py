@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import shapely
 
-from satclip_index.errors import CoordinateError, PlaceError
+from satclip_index.errors import PlaceError
 from satclip_index.places import Place
-from satclip_index.shapes import bbox_shape, boxes_against, holds_points, read_shape
+from satclip_index.shapes import boxes_against, holds_points, read_shape
 
 from .oracles import haversine_km
 
@@ -238,57 +238,6 @@ def test_a_polygon_that_its_hole_eats_up_is_refused(document):
 def test_a_wide_box_is_meant_as_drawn_if_its_long_edges_have_a_vertex_on_the_way(turned):
     points = [(-170, -20), (0, -20), (170, -20), (170, 20), (0, 20), (-170, 20), (-170, -20)]
     np.testing.assert_array_equal(inside(polygon(points[:: -1 if turned else 1])), in_box(-170, -20, 170, 20))
-
-
-@pytest.mark.parametrize("box", [*BOXES, (-170, -20, 170, 20), (-100, -20, 100, 60), (200, 0, 340, 9), (0, -9, 360, 9)])
-def test_a_bbox_holds_what_lies_in_it(box):
-    shape = bbox_shape(*box)
-    np.testing.assert_array_equal(shapely.intersects_xy(shape, LON, LAT), in_box(*box))
-    assert shape.is_valid
-    assert shape.area == pytest.approx((box[2] - box[0]) * (box[3] - box[1]))
-
-
-@pytest.mark.parametrize(
-    ("box", "same"),
-    [
-        ((170, -20, -170, 20), (170, -20, 190, 20)),
-        ((350, -20, 10, 20), (-10, -20, 10, 20)),
-        ((360, -20, -180, 20), (0, -20, 180, 20)),
-        ((180, -20, 200, 20), (-180, -20, -160, 20)),
-        ((1, -20, 0, 20), (1, -20, 360, 20)),
-        ((-170, -20, 190, 20), (-180, -20, 180, 20)),
-        ((-180, -20, 360, 20), (-180, -20, 180, 20)),
-        (("-10", "-20", "10", "20"), (-10, -20, 10, 20)),
-    ],
-)
-def test_a_bbox_goes_east_from_west_whatever_the_notation(box, same):
-    found, expected = bbox_shape(*box), bbox_shape(*same)
-    np.testing.assert_array_equal(*(shapely.intersects_xy(shape, LON, LAT) for shape in (found, expected)))
-    assert np.abs(shapely.get_coordinates(found)[:, 0]).max() <= 180
-
-
-@pytest.mark.parametrize(
-    ("box", "wrong"),
-    [
-        ((0, 10, 20, 10), "south is not below north"),
-        ((0, 20, 20, 10), "south is not below north"),
-        ((5, 0, 5, 10), "west is east"),
-        ((180, 0, -180, 10), "west is east"),
-        ((360, 0, 0, 10), "west is east"),
-        ((-181, 0, 0, 10), "not on Earth"),
-        ((0, 0, 361, 10), "not on Earth"),
-        ((0, -91, 10, 10), "not on Earth"),
-        ((0, 0, 10, 100), "not on Earth"),
-        ((0, 0, float("nan"), 10), "not on Earth"),
-        ((0, float("-inf"), 10, 10), "not on Earth"),
-        (("a", 0, 10, 10), "not on Earth"),
-        ((None, 0, 10, 10), "not on Earth"),
-    ],
-)
-def test_what_is_no_bbox_is_refused_with_what_is_wrong(box, wrong):
-    with pytest.raises(CoordinateError, match=f"is not a box: .*{wrong}.*W,S,E,N") as caught:
-        bbox_shape(*box)
-    assert "\n" not in str(caught.value)
 
 
 def test_boxes_lie_inside_a_shape_outside_it_or_neither():

@@ -16,10 +16,10 @@ from satclip_index.search.geography import (
     rows_inside,
     union,
 )
-from satclip_index.shapes import bbox_shape, read_shape
+from satclip_index.shapes import read_shape
 
 from ..oracles import haversine_km
-from ..shape_cases import SHAPES, country, needs_countries, shapes_through, stars
+from ..shape_cases import SHAPES, bbox_shape, country, needs_countries, shapes_through, stars
 
 TREES = ["smooth, res 0", "smooth, res 1", "smooth, res 2", "smooth, res 3", "thinned, res 3", "a few rows, res 3"]
 MASKS = st.integers(1, 4).flatmap(
