@@ -110,9 +110,14 @@ def _cosine_within(cosine, radius_cosine):
 
 
 @njit(cache=True, inline="always")
-def _chord(points, i, disks, d):
-    x, y, z = points[i, 0] - disks[0, d], points[i, 1] - disks[1, d], points[i, 2] - disks[2, d]
-    return math.sqrt(x * x + y * y + z * z)
+def _chord_sq(x, y, z, disks, d):
+    return (x - disks[0, d]) ** 2 + (y - disks[1, d]) ** 2 + (z - disks[2, d]) ** 2
+
+
+@njit(cache=True, inline="always")
+def _covers(chord_sq, reach, disks, d):
+    """Whether a disk covers all within ``reach`` of a point, by angles: from chords, which keep their small digits."""
+    return 2.0 * math.asin(min(1.0, 0.5 * math.sqrt(chord_sq))) + reach < disks[3, d]
 
 
 @njit(cache=True)
@@ -120,15 +125,22 @@ def _met(points, i, reach, disks, n_disks, lists, disks_at, met):
     """List the disks that come within ``reach`` of a point, and return their number; -1 if one covers all of it.
 
     Only those of the list at ``disks_at`` and later ones are looked at. Chords do for what is far, since the chord of a
-    sum of angles is at most the sum of their chords; angles decide what is covered, and come from chords, which keep
-    their digits when they are small.
+    sum of angles is at most the sum of their chords.
     """
-    n_met, before, n_listed = 0, lists[disks_at], lists[disks_at + 1]
-    for j in range(n_listed + n_disks - before):
-        d = lists[disks_at + 2 + j] if j < n_listed else before + j - n_listed
-        chord = _chord(points, i, disks, d)
-        if chord <= disks[4, d] + reach + _CHORD_ERROR:
-            if 2.0 * math.asin(min(1.0, 0.5 * chord)) + reach < disks[3, d]:
+    x, y, z = points[i, 0], points[i, 1], points[i, 2]
+    n_met, n_listed, wide = 0, lists[disks_at + 1], reach + _CHORD_ERROR
+    for j in range(disks_at + 2, disks_at + 2 + n_listed):
+        d = lists[j]
+        chord_sq = _chord_sq(x, y, z, disks, d)
+        if chord_sq <= (disks[4, d] + wide) ** 2:
+            if _covers(chord_sq, reach, disks, d):
+                return -1
+            met[n_met] = d
+            n_met += 1
+    for d in range(lists[disks_at], n_disks):
+        chord_sq = _chord_sq(x, y, z, disks, d)
+        if chord_sq <= (disks[4, d] + wide) ** 2:
+            if _covers(chord_sq, reach, disks, d):
                 return -1
             met[n_met] = d
             n_met += 1
@@ -138,8 +150,10 @@ def _met(points, i, reach, disks, n_disks, lists, disks_at, met):
 @njit(cache=True)
 def _covered(points, i, reach, disks, met, n_met):
     """Whether one of the disks listed covers all that is within ``reach`` of a point."""
+    x, y, z = points[i, 0], points[i, 1], points[i, 2]
     for j in range(n_met):
-        if 2.0 * math.asin(min(1.0, 0.5 * _chord(points, i, disks, met[j]))) + reach < disks[3, met[j]]:
+        chord_sq = _chord_sq(x, y, z, disks, met[j])
+        if chord_sq <= (disks[4, met[j]] + _CHORD_ERROR) ** 2 and _covers(chord_sq, reach, disks, met[j]):
             return True
     return False
 
