@@ -123,7 +123,7 @@ class Candidates:
         """Return another connection to the table's database, whose memory is bounded; close it."""
         return self._connection.cursor()
 
-    def places(self, res: int | None = None, columns: Sequence[str] = ()) -> Iterator[Places]:
+    def places(self, res: int | None = None, columns: Sequence[str] = (), *, filtered: bool = True) -> Iterator[Places]:
         """Yield the rows that are somewhere on Earth, in the order of the file, a batch at a time.
 
         Parameters
@@ -133,6 +133,8 @@ class Candidates:
             a coarser one is left out.
         columns : sequence of str
             Columns of numbers to read along.
+        filtered : bool
+            Whether the condition applies.
 
         Raises
         ------
@@ -142,7 +144,7 @@ class Candidates:
         where = self.position.sql(self.types)
         values = [filled(number_of(name, self.types[name])) for name in columns]
         selected = ", ".join(f"{value} AS c{i}" for i, value in enumerate([_ROW, *where, *values]))
-        condition = "" if self.where is None else f" WHERE ({self.where}\n)"
+        condition = "" if self.where is None or not filtered else f" WHERE ({self.where}\n)"
         with self.cursor() as connection:
             answer = Answer(connection, f"SELECT {selected} FROM numbered{condition}")
             for batch in answer.to_arrow_reader(_BATCH_ROWS):

@@ -54,19 +54,18 @@ def differences(candidates: Candidates, rows: "pa.Table", examples: Sequence[gri
     ------
     TableError
         If no row of the table is anywhere on Earth.
-    QueryError
-        If DuckDB fails at the table's condition.
 
     Notes
     -----
-    One pass in bounded memory, over the rows that the condition lets through and that are somewhere on Earth. The
-    standard deviation is that of all of them, not of a sample; batches are merged as in Chan, Golub and LeVeque (1979).
+    One pass in bounded memory, over all rows that are somewhere on Earth, whatever the condition for candidates: the
+    example may well be one of those that it leaves out. The standard deviation is that of all of them, not of a sample;
+    batches are merged as in Chan, Golub and LeVeque (1979).
     """
     import pyarrow as pa
 
     names = candidates.numbers()
     spread, nearest = _Spread(len(names)), [_Nearest(len(names)) for _ in examples]
-    for places in candidates.places(columns=names):
+    for places in candidates.places(columns=names, filtered=False):
         if places.row.size:
             spread.add(places.values)
             for found, points in zip(nearest, examples, strict=True):

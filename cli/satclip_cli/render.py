@@ -122,6 +122,7 @@ def show_rows(
         _write_file(out, lambda file: _write_text(rows, file, kind, query, None))
     else:
         _write_text(rows, sys.stdout, kind, query, limit)
+        sys.stdout.flush()  # what is said afterwards comes afterwards
 
 
 def show_document(document: dict[str, Any], kind: str) -> None:
