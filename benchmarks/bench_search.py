@@ -77,14 +77,18 @@ def measure_ours(path: Path, res: int, n_queries: int) -> tuple[list[Asked], flo
         ask(data, question, i)
     asked = []
     for question in QUESTIONS:
-        seconds, answers = [], []
+        seconds, answers, first = [], [], []
+        for i in range(n_queries):  # once, so that the pages of the files are there, as a peer's memory is
+            start = time.perf_counter()
+            ask(data, question, i)
+            first.append(time.perf_counter() - start)
         for i in range(n_queries):
             start = time.perf_counter()
             answers.append(ask(data, question, i))
             seconds.append(time.perf_counter() - start)
         compared, opened = [a.compared for a in answers], [a.opened for a in answers]
         scanned = sum(a.scanned for a in answers)
-        asked.append(Asked(OURS, question.name, seconds, [a.rows for a in answers], compared, opened, scanned))
+        asked.append(Asked(OURS, question.name, seconds, [a.rows for a in answers], compared, opened, scanned, first))
     held = memory_gb("VmRSS") - before
     compiling = []
     for box in data.boxes:
@@ -170,14 +174,14 @@ def roughness(path: Path, res: int) -> str:
 
 def show_ours(asked: list[Asked], n_rows: int, checked: str) -> None:
     """Print what our answers took."""
-    print("| question | p50, ms | p99, ms | rows compared, median | most | nodes opened | all rows compared in |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("| question | p50, ms | p99, ms | p50 at first | rows compared, median | most | nodes opened | scans |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for a in asked:
         p50, p99 = np.percentile(a.seconds, [50, 99]) * 1e3
-        looked = "- | - | - | -"
+        looked = "- | - | - | - | -"
         if a.compared:
             half, most = statistics.median(a.compared), max(a.compared)
-            looked = f"{half:,.0f} ({100 * half / n_rows:.2f} %) | {most:,} ({100 * most / n_rows:.2f} %) "
+            looked = f"{np.median(a.first) * 1e3:,.2f} | {half:,.0f} ({100 * half / n_rows:.2f} %) | {most:,} ({100 * most / n_rows:.2f} %) "
             looked += f"| {statistics.median(a.opened):,.0f} | {a.scanned} of {len(a.seconds)}"
         name = a.question if a.by == OURS else f"{a.question}: {a.by}"
         print(f"| {name} | {p50:,.2f} | {p99:,.2f} | {looked} |")

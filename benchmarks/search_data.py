@@ -45,7 +45,10 @@ QUESTIONS = (PLAIN, NEAR, FAR, BOXED, APART, APART_10)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """How one searcher answered one question: seconds and rows of each query, and what the tree said it took."""
+    """How one searcher answered one question: seconds and rows of each query, and what the tree said it took.
+
+    ``first`` is the seconds of a first round, before the files' pages were in memory.
+    """
 
     by: str
     question: str
@@ -54,6 +57,7 @@ class Asked:
     compared: list[int] = field(default_factory=list)
     opened: list[int] = field(default_factory=list)
     scanned: int = 0
+    first: list[float] = field(default_factory=list)
 
     def recall(self, truth: dict[str, list[Rows]]) -> float:
         """Return the mean share of the exact answers that were found."""

@@ -192,11 +192,15 @@ def make_nodes(
     """
     from . import balls
 
-    cancelled = np.linalg.norm(sums, axis=1) < 1e-6
-    direction = np.where(cancelled[:, None], vectors[start[:-1]], sums)
-    centroid = (direction / np.linalg.norm(direction, axis=1, keepdims=True)).astype(np.float16)
+    size = balls.lengths(sums)
+    cancelled = size < 1e-6
+    if cancelled.any():
+        sums, size = sums.copy(), size.copy()
+        sums[cancelled] = vectors[start[:-1][cancelled]]
+        size[cancelled] = balls.lengths(sums[cancelled])
+    centroid = (sums / size[:, None]).astype(np.float16)
     direction = centroid.astype(np.float64)
-    scale = 1 / np.linalg.norm(direction, axis=1)
+    scale = 1 / balls.lengths(direction)
     cosine = balls.least_cosines(vectors, length, direction * scale[:, None], start)
     point = _directions(rows.point, start)
     bounds = np.stack([start[:-1], start[1:]], axis=1) + first_row
