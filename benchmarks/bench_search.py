@@ -181,8 +181,10 @@ def show_ours(asked: list[Asked], n_rows: int, checked: str) -> None:
         looked = "- | - | - | - | -"
         if a.compared:
             half, most = statistics.median(a.compared), max(a.compared)
-            looked = f"{np.median(a.first) * 1e3:,.2f} | {half:,.0f} ({100 * half / n_rows:.2f} %) | {most:,} ({100 * most / n_rows:.2f} %) "
-            looked += f"| {statistics.median(a.opened):,.0f} | {a.scanned} of {len(a.seconds)}"
+            share = f"{100 * half / n_rows:.2f} %"
+            looked = f"{np.median(a.first) * 1e3:,.2f} | {half:,.0f} ({share}) "
+            looked += f"| {most:,} ({100 * most / n_rows:.2f} %) | {statistics.median(a.opened):,.0f} "
+            looked += f"| {a.scanned} of {len(a.seconds)}"
         name = a.question if a.by == OURS else f"{a.question}: {a.by}"
         print(f"| {name} | {p50:,.2f} | {p99:,.2f} | {looked} |")
     print(f"\nExact: {checked} answers are those of NumPy in float64, in the same order.\n")
