@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save
+from safetensors.numpy import save_file
 
 from .. import grid
 from ..errors import CorruptAtlasError
@@ -87,7 +87,10 @@ class Tree:
         for group, part in (("rows", self.rows), ("nodes", self.nodes)):
             tensors |= {f"{group}.{item.name}": np.ascontiguousarray(getattr(part, item.name)) for item in fields(part)}
         partial = path.with_name(f"{path.name}.partial")
-        partial.write_bytes(save(tensors))  # save_file would make it readable by its owner only
+        partial.touch()
+        mode = partial.stat().st_mode
+        save_file(tensors, partial)  # which makes it readable by its owner only
+        partial.chmod(mode)
         partial.replace(path)
 
     @classmethod
