@@ -22,6 +22,7 @@ Progress = Callable[[int, int], None]
 VectorsOf = Callable[[grid.Cells], NDArray[np.float32]]
 
 _CHUNK = 512  # queries that a thread takes at a time
+_GPU_CHUNK = 1 << 14  # each takes all rows to the GPU once
 _GROUP_ABOVE = 1  # cells of one parent, at most seven, are searched together: measured, more gain less than they cost
 
 
@@ -115,8 +116,8 @@ def nearest_cells(
         rows[some], similarity[some] = index.engine.nearest(queries, start, k, where, points=points, away_rad=away_rad)
         return int(some.size)
 
-    done = 0
-    for size in _in_threads(answer, np.array_split(order, max(1, -(-order.size // _CHUNK))), one=search is not None):
+    done, chunk = 0, _CHUNK if search is None else _GPU_CHUNK
+    for size in _in_threads(answer, np.array_split(order, max(1, -(-order.size // chunk))), one=search is not None):
         done += size
         if progress:
             progress(done, cells.size)
