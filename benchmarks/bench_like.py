@@ -1,6 +1,6 @@
 """Asking one question: as a process, and in a process that is running already.
 
-Run from a folder with an atlas of res 3 and 4, as `make demo` leaves it.
+Takes the folder of an atlas; by default ./atlas, as `make demo` leaves it.
 """
 
 import statistics
@@ -19,12 +19,15 @@ ROUNDS = 5
 
 def main() -> None:
     """Print a Markdown table."""
-    atlas = open_atlas("atlas")
+    folder = sys.argv[1] if len(sys.argv) > 1 else "atlas"
+    atlas = open_atlas(folder)
     atlas.like(CITIES[0])
     whole, asked = [], []
     for _ in range(ROUNDS):
         start = time.perf_counter()
-        subprocess.run([COMMAND, "like", "Nairobi", "--quiet"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [COMMAND, "like", "Nairobi", "--quiet", "--atlas", folder], check=True, stdout=subprocess.DEVNULL
+        )
         whole.append(time.perf_counter() - start)
         for city in CITIES:
             start = time.perf_counter()

@@ -190,13 +190,18 @@ def show_ours(asked: list[Asked], n_rows: int, checked: str) -> None:
     print(f"\nExact: {checked} answers are those of NumPy in float64, in the same order.\n")
 
 
-def show_peers(asked: list[Asked], truth: dict[str, list[Rows]], *, exact: bool) -> None:
-    """Print the peers that compare with every row: p50 and how many of ours it is; or the others: p50 and recall."""
+def show_peers(asked: list[Asked], truth: dict[str, list[Rows]], right: float, *, exact: bool) -> None:
+    """Print the peers that compare with every row: p50 and how many of ours it is; or the others: p50 and recall.
+
+    ``right`` is the share of our answers that NumPy was found to agree with.
+    """
     questions = [q for q in QUESTIONS if exact or not q.apart_km]
     print(f"| p50, {'ms, and over ours' if exact else 'ms, and recall'} | {' | '.join(q.name for q in questions)} |")
     print("| --- |" + " --- |" * len(questions))
     ours = {a.question: a for a in asked if a.by == OURS}
-    shown = [f"{statistics.median(ours[q.name].seconds) * 1e3:,.2f}{'' if exact else ', 1.000'}" for q in questions]
+    shown = [
+        f"{statistics.median(ours[q.name].seconds) * 1e3:,.2f}{'' if exact else f', {right:.3f}'}" for q in questions
+    ]
     print(f"| {OURS} | {' | '.join(shown)} |")
     for by in dict.fromkeys(a.by for a in asked if not a.by.startswith(OURS) and exact != is_approximate(a)):
         by_question = {a.question: a for a in asked if a.by == by}
@@ -269,8 +274,8 @@ def measure(encoder: str, res: int, given: argparse.Namespace) -> None:
         if peer != "hnsw" or res in (given.hnsw_res or given.res):
             more_built, more_asked = alone(measure_peer, peer, path, res, given.queries)
             built, asked = built + more_built, asked + more_asked
-    show_peers(asked, truth, exact=True)
-    show_peers(asked, truth, exact=False)
+    show_peers(asked, truth, right / checked, exact=True)
+    show_peers(asked, truth, right / checked, exact=False)
     show_built(built, held_gb)
     show_goals(asked, built)
     print("| cells | k | tree, queries/s | FAISS, queries/s | tree over FAISS | same answer |")

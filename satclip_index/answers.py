@@ -1,6 +1,5 @@
 """Answers made of what a search found: cells, rows of a table, regions."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import grid
+from .callbacks import VectorsOf
 from .manifest import ResolutionEntry
 from .neighbors import Neighbors
 from .question import Question
@@ -16,7 +16,6 @@ from .regions import group, outline
 from .search.index import Index
 
 Similarity = NDArray[np.float32]
-VectorsOf = Callable[[grid.Cells], NDArray[np.float32]]
 
 
 def like_cells(

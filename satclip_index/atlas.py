@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import grid
 from .answers import like_cells, like_regions, like_rows
+from .callbacks import Progress
 from .errors import QueryError
 from .manifest import ENCODER_NAME, Manifest
-from .nearest import Nearest, Progress, check_cells_of, nearest_cells
+from .nearest import Nearest, check_cells_of, nearest_cells
 from .neighbors import Neighbors
 from .question import Bounds, Question, check_k
 from .search.engine import Filter
@@ -258,7 +259,8 @@ class Atlas:
         Returns
         -------
         Nearest
-            It says whether it is exact, and what found it: the tree, or FAISS where it finds a GPU.
+            It says whether it is exact, and what found it: the tree, or FAISS where it finds a GPU (not yet run on
+            one).
 
         Raises
         ------

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from . import grid
 from .atlas import Atlas, open_atlas
+from .callbacks import Progress
 from .errors import AtlasExistsError, CorruptAtlasError, OutputError, ResolutionError, SatclipIndexError
 from .land import is_land
 from .manifest import ENCODER_NAME, MANIFEST_NAME, FileEntry, Manifest, ResolutionEntry, library_versions
@@ -26,8 +27,6 @@ from .store import PARQUET_BYTES_PER_ROW, write_shard
 
 if TYPE_CHECKING:
     from .encoder import Encoder
-
-Progress = Callable[[int, int], None]
 
 MAX_BUILD_RES = 9  # 4.8 billion cells; finer than any location encoder resolves
 _LAND_SHARE = 0.36  # of all cells, the mask's lakes and ice included; only for the estimate

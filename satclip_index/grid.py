@@ -257,30 +257,21 @@ def unit_vectors(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[
     return np.stack([np.cos(lat_rad) * np.cos(lon_rad), np.cos(lat_rad) * np.sin(lon_rad), np.sin(lat_rad)], axis=-1)
 
 
-def distance_km(
+def distances_km(
     lon: NDArray[np.float64], lat: NDArray[np.float64], to_lon: NDArray[np.float64], to_lat: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the great-circle distance from each point to the nearest of some others.
+    """Return the great-circle distance from each point to the other of its pair.
 
     Parameters
     ----------
-    lon, lat : (n,) float64
+    lon, lat, to_lon, to_lat : (n,) float64
         Degrees.
-    to_lon, to_lat : (m,) float64
-        Degrees; m at least 1.
 
     Returns
     -------
     (n,) float64
         Kilometres on the sphere of radius 6371.0088 km: within 0.5 % of the ellipsoid.
     """
-    return PointSet(to_lon, to_lat).distance_km(lon, lat)
-
-
-def distances_km(
-    lon: NDArray[np.float64], lat: NDArray[np.float64], to_lon: NDArray[np.float64], to_lat: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the great-circle distance from each point to the other of its pair, all (n,) degrees, in kilometres."""
     return chord_km(np.linalg.norm(unit_vectors(lon, lat) - unit_vectors(to_lon, to_lat), axis=1))
 
 

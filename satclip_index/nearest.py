@@ -10,16 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import grid
+from .callbacks import Progress, VectorsOf
 from .errors import QueryError
 from .search import bulk
 from .search.engine import Filter
 from .search.index import Index
+from .search.tree import run_starts
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-Progress = Callable[[int, int], None]
-VectorsOf = Callable[[grid.Cells], NDArray[np.float32]]
 
 _CHUNK = 512  # queries that a thread takes at a time
 _GPU_CHUNK = 1 << 14  # each takes all rows to the GPU once
@@ -109,8 +108,7 @@ def nearest_cells(
         if search is not None:
             rows[some], similarity[some] = search(queries)
             return int(some.size)
-        parents = grid.ancestors(cells[some], max(0, _res(index) - _GROUP_ABOVE))
-        start = np.concatenate([[0], np.flatnonzero(parents[1:] != parents[:-1]) + 1, [some.size]])
+        start = run_starts(grid.ancestors(cells[some], max(0, index.res - _GROUP_ABOVE)))
         points = grid.unit_vectors(*grid.cell_centers(cells[some]))
         away_rad = away_km / grid.EARTH_RADIUS_KM
         rows[some], similarity[some] = index.engine.nearest(queries, start, k, where, points=points, away_rad=away_rad)
@@ -123,10 +121,6 @@ def nearest_cells(
             progress(done, cells.size)
     neighbor = np.where(rows >= 0, index.cells[np.maximum(rows, 0)], np.uint64(0))
     return Nearest(cells, neighbor, similarity, exact=True, method=method)
-
-
-def _res(index: Index) -> int:
-    return int(grid.cell_res(index.cells[:1])[0])
 
 
 def _in_threads(

@@ -135,8 +135,6 @@ def _from_text(text: str) -> Place:
     path = Path(text)
     is_file = os.path.isfile(path)  # noqa: PTH113 (Path's raises on long names)
     if path.suffix.lower() in _FILE_SUFFIXES or ("/" in text and is_file):
-        if not is_file:
-            raise PlaceError(f"No GeoJSON file at {text}.")
         return _from_shape(path.name, path)
     if not text.strip():
         raise PlaceError("A place is empty; expected a city, an H3 cell, lon,lat or a GeoJSON file.")

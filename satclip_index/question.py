@@ -1,7 +1,7 @@
 """What is asked of an atlas: which examples to be like, and which places may answer."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from . import grid
 from .areas import Area, Box
+from .callbacks import VectorsOf
 from .errors import PlaceError, QueryError
 from .manifest import ResolutionEntry
 from .places import Place
@@ -18,8 +19,6 @@ from .search.engine import Filter, Ranges
 from .search.geography import MANY_POINTS, away_from, complement, disks, intersection, rows_in, union
 from .search.index import Index
 from .shapes import read_shape
-
-VectorsOf = Callable[[grid.Cells], NDArray[np.float32]]
 
 DEFAULT_K = 10
 _CELLS_AT_ONCE = 1 << 16  # of an area, whose vectors are added up
@@ -170,8 +169,8 @@ class Question:
         lon, lat = map(np.concatenate, zip(*(place.locations(self.res) for place in self.wanted), strict=True))
         return grid.PointSet(lon, lat)
 
-    def where(self, index: Index, *, apart: bool = True) -> Filter:
-        """Return the rules as the engine takes them; without those between answers, if told so."""
+    def where(self, index: Index) -> Filter:
+        """Return the rules as the engine takes them."""
         examples = self.examples()
         ranges = self.bounds.ranges(index)
         away = None
@@ -183,7 +182,7 @@ class Question:
             land_only=not self.ocean,
             away=away,
             ranges=intersection(*ranges) if ranges else None,
-            apart_rad=self.apart_km / grid.EARTH_RADIUS_KM if apart else 0.0,
+            apart_rad=self.apart_km / grid.EARTH_RADIUS_KM,
             least=self.least,
         )
 

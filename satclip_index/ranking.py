@@ -113,14 +113,14 @@ def rank_table(
     """
     import pyarrow as pa
 
-    scored = _Scored(index, query, candidates)
+    compared = _Compared(index, query, candidates)
     schema = pa.schema([(name, pa.from_numpy_dtype(dtype)) for name, dtype in _COLUMNS.items()])
     walk = Walk(sys.maxsize if k is None else k, examples, exclude_within_km, apart_km, allowed, min_similarity)
     walk.take({name: np.empty(0, dtype) for name, dtype in _COLUMNS.items()})
     with candidates.cursor() as connection:
-        connection.register("scored", pa.RecordBatchReader.from_batches(schema, scored.batches(schema)))
-        with scored.failures(), one_line():
-            ordered = connection.sql("FROM scored ORDER BY similarity DESC, row").to_arrow_reader(_WALK_ROWS)
+        connection.register("compared", pa.RecordBatchReader.from_batches(schema, compared.batches(schema)))
+        with compared.failures(), one_line():
+            ordered = connection.sql("FROM compared ORDER BY similarity DESC, row").to_arrow_reader(_WALK_ROWS)
             for batch in ordered:
                 if not walk.take({name: numpy_of(batch.column(name)) for name in _COLUMNS}):
                     break
@@ -129,13 +129,13 @@ def rank_table(
     return Ranked(
         **found,
         table=candidates.fetch(found["row"]),
-        read=scored.read,
-        candidates=scored.kept,
-        left_out={reason: count for reason, count in scored.left_out.items() if count},
+        read=compared.read,
+        candidates=compared.kept,
+        left_out={reason: count for reason, count in compared.left_out.items() if count},
     )
 
 
-class _Scored:
+class _Compared:
     """Gives every row of a table its similarity, as it is read; counts what is left out."""
 
     def __init__(self, index: Index, query: NDArray[np.float32], candidates: Candidates) -> None:
@@ -148,7 +148,7 @@ class _Scored:
         import pyarrow as pa
 
         try:
-            for places in self._candidates.places(int(grid.cell_res(self._index.cells[:1])[0])):
+            for places in self._candidates.places(self._index.res):
                 found = places.located
                 rows = self._index.rows_of(found.cell)
                 held = rows >= 0

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,8 @@ def read_shape(source: Path | dict[str, Any]) -> "BaseGeometry":
     from shapely.errors import ShapelyError
 
     name = str(source) if isinstance(source, Path) else "The GeoJSON"
+    if isinstance(source, Path) and not os.path.isfile(source):  # noqa: PTH113 (Path's raises on long names)
+        raise PlaceError(f"No GeoJSON file at {source}.")
     try:
         document = json.loads(source.read_text(encoding="utf-8-sig")) if isinstance(source, Path) else source
         geometries = [shapely.geometry.shape(part) for part in _geometries(document)]

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from . import grid
+from .callbacks import Progress
 from .cities import nearest_cities
 from .errors import QueryError
 from .manifest import ResolutionEntry
-from .nearest import Progress, nearest_cells
+from .nearest import nearest_cells
 from .neighbors import Neighbors
 from .question import Bounds
 from .search.engine import Filter

@@ -1,6 +1,5 @@
 """Winners looked at more closely: their descendants, encoded when they are asked for."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -8,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import grid
+from .callbacks import Progress
 from .errors import QueryError
 from .land import is_land
 from .question import Question
@@ -66,7 +66,7 @@ def zoom_in(
     zoom: int,
     encoder: "Encoder",
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Zoomed:
     """Return the most similar descendant of each of some cells, under the rules of a question.
 

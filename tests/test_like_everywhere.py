@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from satclip_index.errors import CoordinateError, PlaceError, QueryError, ResolutionError
 
 from .oracles import haversine_km, similarity, stored, unit32
-from .shape_cases import COUNTRIES, SHAPES, country, needs_countries, stars
+from .shape_cases import SHAPES, country, needs_countries, stars
 
 RECTANGLES = {  # GeoJSON, and the same as a rule on lon, lat
     "box": ([[-20, -35], [52, -35], [52, 37], [-20, 37]], lambda x, y: (x >= -20) & (x <= 52) & (y >= -35) & (y <= 37)),
@@ -214,7 +214,3 @@ def test_an_area_as_an_example_excludes_its_surroundings_whatever_its_size(atlas
         columns, query, places, allowed=np.ones(inside.size, bool), exclude=1500, apart=0, least=-np.inf, k=50
     )
     np.testing.assert_array_equal(found.cell, columns["cell"][rows])
-
-
-def test_countries_are_there_where_the_data_are():
-    assert COUNTRIES.is_file() or not COUNTRIES.parent.exists()

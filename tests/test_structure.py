@@ -16,6 +16,7 @@ RANKS = {
     "satclip_index.harmonics": 2,
     "satclip_index.land": 2,
     "satclip_index.manifest": 2,
+    "satclip_index.callbacks": 3,
     "satclip_index.formats": 3,
     "satclip_index.cities": 3,
     "satclip_index.regions": 3,

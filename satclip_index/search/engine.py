@@ -144,6 +144,7 @@ class Engine:
 
         assert where.away is None
         assert where.apart_rad == 0
+        assert where.least == -math.inf
         ranges, _ = _shapes_of(where)
         rows = np.full((queries.shape[0], k), -1, np.int64)
         similarity = np.full(rows.shape, -np.inf, np.float32)

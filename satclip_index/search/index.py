@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CorruptAtlasError
-from ..grid import Cells
+from ..grid import Cells, cell_res
 from ..manifest import Manifest
 from .engine import Engine
 from .tree import Tree
@@ -32,6 +32,11 @@ class Index:
     def __init__(self, tree: Tree, vectors: Vectors) -> None:
         self.cells: Cells = tree.rows.cell
         self.tree, self.vectors, self.engine = tree, vectors, Engine(tree, vectors)
+
+    @property
+    def res(self) -> int:
+        """The resolution of its cells."""
+        return int(cell_res(self.cells[:1])[0])
 
     def __len__(self) -> int:
         return int(self.cells.size)

@@ -128,16 +128,9 @@ def _met(points, i, reach, disks, n_disks, lists, disks_at, met):
     sum of angles is at most the sum of their chords.
     """
     x, y, z = points[i, 0], points[i, 1], points[i, 2]
-    n_met, n_listed, wide = 0, lists[disks_at + 1], reach + _CHORD_ERROR
-    for j in range(disks_at + 2, disks_at + 2 + n_listed):
-        d = lists[j]
-        chord_sq = _chord_sq(x, y, z, disks, d)
-        if chord_sq <= (disks[4, d] + wide) ** 2:
-            if _covers(chord_sq, reach, disks, d):
-                return -1
-            met[n_met] = d
-            n_met += 1
-    for d in range(lists[disks_at], n_disks):
+    n_met, before, n_listed, wide = 0, lists[disks_at], lists[disks_at + 1], reach + _CHORD_ERROR
+    for j in range(n_listed + n_disks - before):
+        d = lists[disks_at + 2 + j] if j < n_listed else before + j - n_listed
         chord_sq = _chord_sq(x, y, z, disks, d)
         if chord_sq <= (disks[4, d] + wide) ** 2:
             if _covers(chord_sq, reach, disks, d):

@@ -120,19 +120,6 @@ def test_every_kind_of_place_is_taken(cli, atlas, tmp_path):
     assert "area.geojson: area around" in done.stderr
 
 
-def test_options_reach_the_search(cli, atlas):
-    done = cli(*LIKE, "--res", "1", "--exclude-within", "0", "--apart", "0", "--ocean", "-f", "json", atlas=atlas)
-    query = json.loads(done.stdout)["query"]
-    asked = (query["res"], query["exclude_within_km"], query["apart_km"], query["ocean"], query["k"])
-    assert asked == (1, 0, 0, True, 3)
-
-
-def test_too_few_answers_are_said_on_stderr(cli, atlas):
-    done = cli("like", "0,0", "--exclude-within", "15000", "--apart", "9000", atlas=atlas)
-    assert len(answer(done)) < 10
-    assert "places qualify; loosen" in done.stderr
-
-
 # --- errors
 
 
