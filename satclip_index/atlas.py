@@ -158,7 +158,7 @@ class Atlas:
         -------
         Neighbors
             Fewer than k where no more qualify. Exactly what comparing with every cell, or every row of the table, would
-            give; ties by row.
+            give; ties by row. With ``zoom`` that holds of the search, and its answers alone are looked into.
 
         Raises
         ------
@@ -197,7 +197,10 @@ class Atlas:
         if zoom is not None:
             zoomed = zoom_in(question, query, cells, zoom, self.encoder, progress=progress)
             cells, similarity = zoomed.cell, zoomed.similarity
-            asked["zoom"] = zoomed.describe(zoom)
+            asked |= {
+                "exact": False,
+                "zoom": zoomed.describe(zoom),
+            }  # the rest of the Earth was not looked at so closely
         return like_cells(question, cells, similarity, entry, asked, self._vectors_of if explain else None)
 
     def regions(

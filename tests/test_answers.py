@@ -129,6 +129,7 @@ def test_zooming_gives_the_best_descendant_of_each_winner(atlas, encoder, column
     np.testing.assert_array_equal(found.similarity, np.array([-alike for alike, *_ in expected], np.float32))
     assert found.query["zoom"] == {"res": 4, "encoded": encoded, "winners_left_out": len(winners) - len(expected)}
     assert found.query["res"] == 2
+    assert (winners.query["exact"], found.query["exact"]) == (True, False)
 
 
 def write_csv(path, header, rows):
