@@ -1,13 +1,15 @@
 """DuckDB: connections, queries and files, with its complaints in one line; the only file that imports it."""
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import Parameter, Signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
+from duckdb.func import FunctionNullHandling, PythonUDFType
 from numpy.typing import NDArray
 
 from .errors import QueryError, TableError
@@ -30,12 +32,54 @@ _READERS = {
 }
 
 
-def open_database(database: str | Path = ":memory:", **settings: Any) -> Connection:
+def open_database(database: str | Path = ":memory:", *, read_only: bool = False, **settings: Any) -> Connection:
     """Return a connection to a DuckDB file, or to memory, with DuckDB's own settings."""
     with one_line():
-        connection = duckdb.connect(str(database), config=settings)
+        connection = duckdb.connect(str(database), read_only=read_only, config=settings)
         connection.execute("SET enable_progress_bar = false")  # it is drawn on stdout, which is for data
     return connection
+
+
+def register_function(
+    connection: Connection, name: str, compute: Callable[..., Any], parameters: Sequence[str], returns: str
+) -> None:
+    """Give a connection a function of Arrow arrays, called with a chunk of rows at a time, NULL among them."""
+
+    def plain(*columns: Any) -> Any:
+        return compute(*columns)
+
+    # DuckDB counts the parameters of a signature, and evaluates its annotations.
+    named = [Parameter(f"c{i}", Parameter.POSITIONAL_ONLY) for i in range(len(parameters))]
+    plain.__signature__ = Signature(named)  # type: ignore[attr-defined]
+    kinds: list[Any] = list(parameters)
+    arrow, null = PythonUDFType.ARROW, FunctionNullHandling.SPECIAL
+    connection.create_function(name, plain, kinds, returns, type=arrow, null_handling=null)
+
+
+def is_complete(text: str) -> bool:
+    """Return whether SQL ends in a semicolon that is none of a string's or a comment's."""
+    tokens = [at for at, kind in duckdb.tokenize(text) if kind != duckdb.token_type.comment]
+    return bool(tokens) and text[tokens[-1]] == ";"
+
+
+def lock(connection: Connection) -> None:
+    """Shut a connection off from files, network, extensions and Python's variables, for good."""
+    for name, value in (("enable_external_access", 0), ("python_enable_replacements", 0), ("lock_configuration", 1)):
+        connection.execute(f"SET {name} = {bool(value)}")
+
+
+def check_condition(connection: Connection, where: str, relation: str) -> None:
+    """Raise QueryError unless a condition is one expression, over columns that a relation has."""
+    if not where.strip():
+        raise QueryError("The condition is empty; expected SQL such as: population > 1e6")
+    try:
+        with one_line():
+            # What closes the one bracket to open another, or has a THEN of its own, fails in the other.
+            connection.extract_statements(f"SELECT CASE WHEN {where}\n THEN 1 END")
+            connection.extract_statements(f"SELECT 1 WHERE ({where}\n)")
+            connection.sql(f"SELECT 1 FROM {relation} WHERE ({where}\n)")
+    except QueryError as error:
+        raise QueryError(f"The condition {where!r} is not one that DuckDB takes: {error}") from None
 
 
 class Answer:
@@ -47,8 +91,8 @@ class Answer:
         Where to ask.
     query : str
         One or more SQL statements; the last one's rows are the answer.
-    parameters : sequence, optional
-        Values bound to ``?`` or ``$1`` in the query, never formatted into it.
+    parameters : sequence or mapping, optional
+        Values bound to ``?`` or ``$1``, or to ``$name``, in the query, never formatted into it.
 
     Raises
     ------
@@ -56,11 +100,12 @@ class Answer:
         If DuckDB refuses the query, in one line, or there is nothing in it.
     """
 
-    def __init__(self, connection: Connection, query: str, parameters: Sequence[Any] = ()) -> None:
+    def __init__(self, connection: Connection, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> None:
         with one_line():
             if not connection.extract_statements(query):
                 raise QueryError('The query is empty; expected SQL such as "SELECT count(*) FROM cells".')
-            self._relation = connection.sql(query, params=list(parameters) or None)
+            given = dict(parameters) if isinstance(parameters, Mapping) else list(parameters)
+            self._relation = connection.sql(query, params=given or None)
 
     def rows(self) -> Iterator[Row]:
         """Yield one dictionary a row; a repeated column name gets a number."""
@@ -200,6 +245,7 @@ def one_line() -> Iterator[None]:
         yield
     except (duckdb.Error, OSError) as error:  # an error in the middle of a stream comes by way of Arrow, as OSError
         text = re.sub(r"\n+LINE \d+:.*", "", str(error), flags=re.DOTALL)
+        text = re.sub(r".*?Python exception occurred while executing the UDF: \w+: ", "", text)  # it is one of ours
         raise QueryError(" ".join(text.split())) from None
 
 

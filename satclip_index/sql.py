@@ -1,35 +1,170 @@
-"""DuckDB over an atlas: every cell as a row, every embedding as a column."""
+"""DuckDB over an atlas: every cell as a row, every embedding as a column, similarity as a function."""
 
+import weakref
 from pathlib import Path
 
+import numpy as np
+
+from . import grid
 from .atlas import Atlas, open_atlas
 from .database import Answer as Answer
-from .database import Connection, file_literal, open_database
+from .database import (
+    Connection,
+    check_condition,
+    file_literal,
+    lock,
+    numpy_of,
+    one_line,
+    open_database,
+    quoted,
+    register_function,
+)
+from .errors import QueryError
+from .functions import functions
+from .search.engine import Ranges
+from .search.geography import ranges_of
+from .store import dataset_of
+
+_CATALOG = "satclip"
+_COLUMNS = "res, cell, lon, lat, land, norm, embedding"
+
+# Cells are whole numbers or text. Overloads by type would be the other way, but a name given in the same SELECT has no
+# type yet when DuckDB chooses among them.
+_CELL = "TRY_CAST(concat(if(typeof(cell) = 'VARCHAR', '0x', ''), cell) AS UBIGINT)"
+
+# The first are as DuckDB's H3 extension names them.
+_MACROS = {
+    "h3_latlng_to_cell": "(lat, lng, res) AS {f}cell(lng::DOUBLE, lat::DOUBLE, res::BIGINT)",
+    "h3_cell_to_parent": "(cell, res) AS {f}parent({cell}, res::BIGINT)",
+    "h3_cell_to_lat": "(cell) AS {f}lat({cell})",
+    "h3_cell_to_lng": "(cell) AS {f}lon({cell})",
+    "h3_get_resolution": "(cell) AS (({cell} >> 52) & 15)::INTEGER",
+    "h3_h3_to_string": "(cell) AS lower(hex(cell::UBIGINT))",
+    "h3_string_to_h3": "(cell) AS TRY_CAST(concat('0x', cell) AS UBIGINT)",
+    "satclip_cell": "(lon, lat, res := NULL) AS {f}cell(lon::DOUBLE, lat::DOUBLE, COALESCE(res, {finest})::BIGINT)",
+    "satclip_embedding": "(cell) AS {f}embedding({cell})",
+    "satclip_embed": "(lon, lat) AS {f}embed(lon::DOUBLE, lat::DOUBLE)",
+    "satclip_similarity": "(a, b) AS array_inner_product(a::FLOAT[{dim}], b::FLOAT[{dim}])",
+    "satclip_percentile": "(similarity, res := NULL) AS "
+    "{f}percentile(similarity::FLOAT, COALESCE(res, {finest})::BIGINT)",
+    # Haversine, which keeps its digits at small distances (Sinnott 1984).
+    "satclip_distance_km": """(lon1, lat1, lon2, lat2) AS CASE WHEN lon1 + lat1 + lon2 + lat2 IS NOT NULL THEN
+        2 * {radius} * asin(least(1.0, sqrt(power(sin(radians(lat2 - lat1) / 2), 2)
+        + cos(radians(lat1)) * cos(radians(lat2)) * power(sin(radians(lon2 - lon1) / 2), 2)))) END""",
+    "places_like": """
+        (lon, lat, k := 10, res := NULL, exclude_within_km := 500, apart_km := 300, ocean := false, "where" := NULL)
+        AS TABLE SELECT unnest({f}like(lon::DOUBLE, lat::DOUBLE, k::BIGINT, res::BIGINT, exclude_within_km::DOUBLE,
+        apart_km::DOUBLE, ocean::BOOLEAN, "where"::VARCHAR), recursive := true)""",
+}
 
 
-def connect(atlas: "str | Path | Atlas" = "atlas", *, database: str = ":memory:") -> Connection:
-    """Return a DuckDB connection with the atlas as view ``cells``.
+def connect(
+    atlas: "str | Path | Atlas" = "atlas",
+    *,
+    database: str | Path = ":memory:",
+    read_only: bool = True,
+    safe: bool = False,
+) -> Connection:
+    """Return a DuckDB connection that knows the atlas.
 
     Parameters
     ----------
     atlas : str, Path or Atlas
         The atlas, or its folder.
-    database : str
+    database : str or Path
         A DuckDB file to work in, or ``:memory:``.
+    read_only : bool
+        Whether that file may only be read. Memory can always be written to.
+    safe : bool
+        Shut everything else out, for queries that are not your own: no file, no network, no extension, no Python
+        variable, and no setting that could be changed back. The atlas is there to be read.
 
     Returns
     -------
     duckdb.DuckDBPyConnection
-        ``cells`` has columns res UTINYINT, cell UBIGINT, lon, lat DOUBLE, land BOOLEAN, norm FLOAT, embedding
-        FLOAT[dim]; ``array_inner_product`` of two embeddings is their similarity. CSV, JSON and Parquet files are
-        tables by their name in quotes.
+        View ``cells`` has columns res UTINYINT, cell UBIGINT, lon, lat DOUBLE, land BOOLEAN, norm FLOAT, embedding
+        FLOAT[dim]. ``places_like(lon, lat, k := 10, res := NULL, exclude_within_km := 500, apart_km := 300, ocean :=
+        false, "where" := NULL)`` is a table, also in a LATERAL join: what :meth:`Atlas.like` answers to a point, with
+        columns rank, cell, lon, lat, land, similarity, percentile, distance_km; ``"where"`` is a condition over the
+        columns of ``cells``. Functions ``satclip_cell(lon, lat, res := NULL)``, ``satclip_embedding(cell)`` as stored,
+        ``satclip_embed(lon, lat)`` of the point itself, ``satclip_similarity(a, b)``, ``satclip_percentile(similarity,
+        res := NULL)``, ``satclip_distance_km(lon, lat, lon, lat)``; and, named as in DuckDB's H3 extension, whose own
+        come first if it is loaded, ``h3_latlng_to_cell(lat, lng, res)``, ``h3_cell_to_parent``, ``h3_cell_to_lat``,
+        ``h3_cell_to_lng``, ``h3_get_resolution``, ``h3_h3_to_string`` and ``h3_string_to_h3``.
 
     Raises
     ------
     AtlasNotFoundError, CorruptAtlasError
         As :func:`open_atlas`.
+    QueryError
+        If the database cannot be opened.
+
+    Notes
+    -----
+    The names are in a catalog of their own, ``satclip``, which comes last in the search path: a table of yours called
+    ``cells`` hides ours, which is ``satclip.cells``. So it is in a cursor, which has no search path yet.
     """
     atlas = atlas if isinstance(atlas, Atlas) else open_atlas(atlas)
+    in_memory = str(database) == ":memory:"
+    connection = open_database(database, read_only=read_only and not in_memory)
+    try:
+        with one_line():
+            _furnish(connection, atlas, safe)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _furnish(connection: Connection, atlas: Atlas, safe: bool) -> None:
+    """Give a connection the view, the functions and the macros, in a catalog that is searched last."""
+    databases = {name for (name,) in connection.execute("SELECT database_name FROM duckdb_databases()").fetchall()}
+    number = next(i for i in range(1, 1 << 16) if _catalog(i) not in databases)
+    catalog, own = _catalog(number), quoted(str(connection.execute("SELECT current_database()").fetchall()[0][0]))
+    connection.execute(f"ATTACH ':memory:' AS {catalog} (READ_WRITE)")
+    cells = f"{catalog}.cells"
+    if safe:
+        cells = _register_cells(connection, atlas)
+    else:
+        connection.execute(f"CREATE VIEW {cells} AS {_select_cells(atlas)}")
+    of = weakref.ref(connection)  # what the database holds must not hold the database
+
+    def rows_where(res: int, condition: str) -> Ranges:
+        opened = of()
+        if opened is None:
+            raise QueryError('The connection that knows "where" is closed; ask one that is open.')
+        with opened.cursor() as cursor:
+            if safe:
+                _register_cells(cursor, atlas)
+            check_condition(cursor, condition, cells)
+            query = f"SELECT cell FROM {cells} WHERE res = {res} AND ({condition}\n)"
+            found = [batch.column(0) for batch in Answer(cursor, query).to_arrow_reader()]
+        held = np.zeros(len(atlas.index(res)), dtype=bool)
+        for chunk in found:
+            held[atlas.index(res).rows_of(numpy_of(chunk))] = True
+        return ranges_of(held)
+
+    prefix = f"_{catalog}_"
+    for function in functions(atlas, rows_where):
+        register_function(
+            connection, f"{prefix}{function.name}", function.compute, function.parameters, function.returns
+        )
+    known = {"f": prefix, "cell": _CELL, "finest": atlas.resolutions[-1], "dim": atlas.manifest.dim}
+    known["radius"] = grid.EARTH_RADIUS_KM
+    for name, macro in _MACROS.items():
+        connection.execute(f"CREATE MACRO {catalog}.{name} {macro.format(**known)}")
+    path = f"{own}.main,system.main,{catalog}.main".replace("'", "''")
+    connection.execute(f"SET search_path = '{path}'")
+    if safe:
+        lock(connection)
+
+
+def _catalog(number: int) -> str:
+    """Return a name for a catalog; a database that is open twice in one process has two."""
+    return _CATALOG if number == 1 else f"{_CATALOG}_{number}"
+
+
+def _select_cells(atlas: Atlas) -> str:
     parts = []
     for res in atlas.resolutions:
         files = ", ".join(file_literal(atlas.path / file) for file in atlas.manifest.cell_files(res))
@@ -37,6 +172,12 @@ def connect(atlas: "str | Path | Atlas" = "atlas", *, database: str = ":memory:"
             f"SELECT {res}::UTINYINT AS res, cell, lon, lat, land, norm, "
             f"embedding::FLOAT[{atlas.manifest.dim}] AS embedding FROM read_parquet([{files}])"
         )
-    connection = open_database(database)
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW cells AS {' UNION ALL '.join(parts)}")
-    return connection
+    return " UNION ALL ".join(parts)
+
+
+def _register_cells(connection: Connection, atlas: Atlas) -> str:
+    """Make view ``cells`` of files that Python has opened: DuckDB itself may then open none."""
+    files = [atlas.path / file for res in atlas.resolutions for file in atlas.manifest.cell_files(res)]
+    connection.register("satclip_files", dataset_of(files, atlas.path))
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW cells AS SELECT {_COLUMNS} FROM satclip_files")
+    return "temp.cells"

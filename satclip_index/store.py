@@ -101,6 +101,14 @@ def read_columns(paths: Sequence[Path], columns: Sequence[str]) -> dict[str, NDA
     return {name: np.concatenate([_numpy(chunk) for chunk in table[name].chunks]) for name in columns}
 
 
+def dataset_of(paths: Sequence[Path], root: Path) -> Any:
+    """Return shards below ``root`` as a pyarrow dataset; their folder, ``res=R``, is a column of it."""
+    import pyarrow.dataset as ds
+
+    by_folder = ds.partitioning(pa.schema([("res", pa.uint8())]), flavor="hive")
+    return ds.dataset([str(path) for path in paths], partitioning=by_folder, partition_base_dir=str(root))
+
+
 def _numpy(column: pa.Array) -> NDArray[Any]:
     """Return a column without missing values; pyarrow's own way imports pandas wherever that is installed."""
     if column.type != pa.bool_():

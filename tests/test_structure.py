@@ -47,14 +47,16 @@ RANKS = {
     "satclip_index.differences": 9,
     "satclip_index.neighbors": 10,
     "satclip_index.nearest": 10,
+    "satclip_index.lookalikes": 10,
     "satclip_index.question": 10,
     "satclip_index.zoom": 11,
     "satclip_index.answers": 11,
     "satclip_index.unusual": 11,
     "satclip_index.atlas": 12,
     "satclip_index.build": 13,
-    "satclip_index.sql": 13,
-    "satclip_index": 14,  # the façade: everything, lazily
+    "satclip_index.functions": 13,
+    "satclip_index.sql": 14,
+    "satclip_index": 15,  # the façade: everything, lazily
 }
 TRAIN_RANK, CLI_RANK = 20, 30
 
@@ -81,6 +83,7 @@ LOCAL_USERS = {
         "satclip_index.differences",
         "satclip_index.neighbors",
         "satclip_index.nearest",
+        "satclip_index.functions",
         "satclip_cli.render",
     },
     "shapely": {

@@ -1,0 +1,118 @@
+"""A prompt for SQL: statements end in a semicolon, and are remembered from one session to the next."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from satclip_index.errors import SatclipIndexError
+
+from .render import complain, say
+
+if TYPE_CHECKING:
+    from satclip_index.database import Connection
+
+_FIRST, _MORE = "satclip> ", "    ...> "
+_HISTORY_LINES = 2000
+_WELCOME = """View cells has res, cell, lon, lat, land, norm and embedding; places_like(lon, lat) is a table.
+Statements end in a semicolon. .tables lists what there is, .help says more, .exit or Ctrl-D leaves."""
+_HELP = """Files are tables by their name in quotes: SELECT * FROM 'mine.csv';
+places_like(lon, lat, k := 10, res := NULL, exclude_within_km := 500, apart_km := 300, ocean := false, "where" := NULL)
+satclip_cell(lon, lat)  satclip_embedding(cell)  satclip_embed(lon, lat)  satclip_similarity(embedding, embedding)
+satclip_percentile(similarity)  satclip_distance_km(lon, lat, lon, lat)
+h3_latlng_to_cell(lat, lng, res)  h3_cell_to_parent(cell, res)  h3_cell_to_lat(cell)  h3_cell_to_lng(cell)
+h3_get_resolution(cell)  h3_h3_to_string(cell)  h3_string_to_h3(text)"""
+_TABLES = "SELECT database, name, column_names AS columns FROM (SHOW ALL TABLES) ORDER BY ALL;"
+
+
+def run_shell(connection: "Connection", ask: Callable[[str], None]) -> None:
+    """Read statements from a terminal and have each answered, until the input ends; an error ends only its statement.
+
+    Parameters
+    ----------
+    connection : Connection
+        Whose names are completed with the Tab key.
+    ask : function of str
+        Prints the answer to a statement.
+    """
+    from satclip_index.database import is_complete
+
+    say(_WELCOME)
+    with _Readline(connection):
+        statement = ""
+        while True:
+            try:
+                line = input(_MORE if statement else _FIRST)
+            except EOFError:
+                print()  # noqa: T201 (the prompt's own line ends)
+                return
+            except KeyboardInterrupt:
+                print()  # noqa: T201
+                statement = ""
+                continue
+            if not statement and line.strip().rstrip(";") in (".exit", ".quit", "exit", "quit"):
+                return
+            if not statement and line.strip() == ".help":
+                say(_HELP)
+                continue
+            if not statement and line.strip() == ".tables":
+                line = _TABLES
+            statement = f"{statement}\n{line}" if statement else line
+            if not statement.strip():
+                statement = ""
+            elif is_complete(statement):
+                _answer(ask, statement)
+                statement = ""
+
+
+def _answer(ask: Callable[[str], None], statement: str) -> None:
+    try:
+        ask(statement)
+    except SatclipIndexError as error:
+        complain(str(error))
+    except KeyboardInterrupt:
+        say("Interrupted.")
+
+
+class _Readline:
+    """Line editing, completion and history, where Python has readline."""
+
+    def __init__(self, connection: "Connection") -> None:
+        self._words = _words(connection)
+        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+        self._history = Path(state) / "satclip-index" / "sql_history"
+
+    def __enter__(self) -> None:
+        try:
+            import readline
+        except ImportError:
+            return
+        readline.set_completer(self._complete)
+        readline.set_completer_delims(" \t\n,;()'=")
+        readline.parse_and_bind("tab: complete")
+        readline.clear_history()
+        readline.set_history_length(_HISTORY_LINES)
+        if self._history.is_file():
+            readline.read_history_file(self._history)
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            import readline
+
+            self._history.parent.mkdir(parents=True, exist_ok=True)
+            readline.write_history_file(self._history)
+        except (ImportError, OSError) as error:
+            say(f"The history is not kept: {error}.")
+
+    def _complete(self, text: str, number: int) -> str | None:
+        matching = [word for word in self._words if word.startswith(text.lower())]
+        return matching[number] if number < len(matching) else None
+
+
+def _words(connection: "Connection") -> list[str]:
+    query = """
+        SELECT function_name FROM duckdb_functions() WHERE NOT internal AND function_name NOT LIKE '\\_%' ESCAPE '\\'
+        UNION SELECT column_name FROM duckdb_columns() WHERE NOT internal
+        UNION SELECT view_name FROM duckdb_views() WHERE NOT internal
+        UNION SELECT table_name FROM duckdb_tables() UNION SELECT lower(keyword_name) FROM duckdb_keywords()"""
+    return sorted(name for (name,) in connection.execute(query).fetchall())
