@@ -16,7 +16,7 @@ Cells = NDArray[np.uint64]
 
 MAX_RES = 15
 EARTH_RADIUS_KM = 6371.0088  # mean radius, IUGG 1980 (Moritz 2000); the sphere is within 0.5 % of the ellipsoid
-_SHARD_ROWS = 32_768  # about one Parquet row group
+_SHARD_ROWS = 32_768
 _MANY_POINTS = 32  # from here on a k-d tree is faster, its import of scipy included
 
 # The 64 bits of a cell: 1 reserved, 4 mode, 3 reserved, 4 resolution, 7 base cell, then 15 digits of 3 bits, the

@@ -1,0 +1,169 @@
+"""SQL at table scale: joining points onto an atlas, looking a cell up, and places_like for every row of a table.
+
+Takes the folder of an atlas (by default ./atlas, as `make demo` leaves it) and works at its finest resolution. The
+plain way of joining is what a notebook does without us: h3-py in a loop, and a join in DuckDB on the atlas's own
+Parquet files. Both joins are processes of their own, from a Parquet file of points to a Parquet file of points with
+embeddings; their answers are compared.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from common import describe_machine
+from satclip_index import Atlas, connect, open_atlas
+
+COMMAND = Path(sys.executable).with_name("satclip-index")
+PLAIN = """
+import sys, duckdb, h3.api.basic_int as h3, pyarrow as pa, pyarrow.parquet as pq
+points, files, out, res = sys.argv[1:]
+table = pq.read_table(points)
+lon, lat = table["lon"].to_pylist(), table["lat"].to_pylist()
+cells = [h3.latlng_to_cell(y, x, int(res)) for x, y in zip(lon, lat)]
+table = table.append_column("cell", pa.array(cells, pa.uint64()))
+duckdb.sql(f"COPY (SELECT t.*, c.embedding FROM table t JOIN read_parquet('{files}') c USING (cell)) TO '{out}'")
+"""
+RULES = "k := 10, res := {res}, exclude_within_km := 0, apart_km := 0, ocean := true"
+NEAREST_ROWS = 100  # DuckDB compares every pair: ten thousand rows would take an hour
+
+
+def random_points(n: int, seed: int) -> pa.Table:
+    """Return points that are even on the sphere."""
+    rng = np.random.default_rng(seed)
+    lat = np.degrees(np.arcsin(rng.uniform(-1, 1, n)))
+    return pa.table({"id": np.arange(n), "lon": rng.uniform(-180, 180, n), "lat": lat})
+
+
+def seconds(work: Callable[[], object], rounds: int) -> float:
+    """Return the median seconds of a work, after a first time that does not count."""
+    work()
+    taken = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def run(*arguments: object) -> float:
+    """Return the seconds that a process takes."""
+    start = time.perf_counter()
+    subprocess.run([str(argument) for argument in arguments], check=True, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def bench_join(atlas: Atlas, rows: int, rounds: int) -> None:
+    """Print how long both ways of joining take, and whether they agree."""
+    res = atlas.resolutions[-1]
+    with tempfile.TemporaryDirectory(dir=".") as temporary:
+        folder = Path(temporary)
+        points, ours, plain = folder / "points.parquet", folder / "ours.parquet", folder / "plain.parquet"
+        pq.write_table(random_points(rows, 0), points)
+        files = atlas.path / f"res={res}" / "cells" / "*.parquet"
+        times: dict[str, list[float]] = {"ours": [], "plain": []}
+        for _ in range(rounds):
+            times["ours"].append(
+                run(COMMAND, "join", points, "-o", ours, "--atlas", atlas.path, "--geometry", "none", "--quiet")
+            )
+            times["plain"].append(run(sys.executable, "-c", PLAIN, points, files, plain, res))
+        query = (
+            f"SELECT id, cell, list_sum(embedding) AS s FROM '{{}}' WHERE id % {max(1, rows // 1000)} = 0 ORDER BY id"
+        )
+        answers = [duckdb.sql(query.format(file)).fetchnumpy() for file in (ours, plain)]
+        same = all(np.array_equal(answers[0][name], answers[1][name]) for name in ("id", "cell"))
+        same &= bool(np.allclose(answers[0]["s"], answers[1]["s"], atol=1e-5))
+        medians = {name: statistics.median(taken) for name, taken in times.items()}
+        sizes = {"ours": ours.stat().st_size, "plain": plain.stat().st_size}
+    print(
+        f"| joining {rows:,} points onto res {res} | s | rows/s | MB written | ratio |\n| --- | --- | --- | --- | --- |"
+    )
+    for name, called in (("ours", "satclip-index join"), ("plain", "h3-py in a loop, DuckDB's join")):
+        print(
+            f"| {called} | {medians[name]:.1f} | {rows / medians[name]:,.0f} | {sizes[name] / 1e6:,.0f} "
+            f"| {medians['plain'] / medians[name]:.1f}x |"
+        )
+    print(f"\nThe answers {'agree' if same else 'DO NOT AGREE'}.\n")
+
+
+def bench_lookup(atlas: Atlas, rounds: int) -> None:
+    """Print how long it takes to look one cell up, of cells anywhere."""
+    index = atlas.index()
+    cells = index.cells[np.random.default_rng(1).integers(0, len(index), rounds + 1)].tolist()
+    print("| looking one cell up | median, ms | slowest, ms |\n| --- | --- | --- |")
+    with connect(atlas) as connection:
+        for called, query in (
+            ("SELECT * FROM cells WHERE cell = ?", "SELECT * FROM cells WHERE cell = ?"),
+            ("SELECT satclip_embedding(?)", "SELECT satclip_embedding(?)"),
+        ):
+            taken = []
+            for cell in cells:
+                start = time.perf_counter()
+                connection.execute(query, [cell]).fetchall()
+                taken.append((time.perf_counter() - start) * 1e3)
+            print(f"| `{called}` | {statistics.median(taken[1:]):.1f} | {max(taken[1:]):.1f} |")
+    print()
+
+
+def bench_lateral(atlas: Atlas, rows: int) -> None:
+    """Print how many rows of a table a second are answered with their ten most similar cells."""
+    res = atlas.resolutions[-1]
+    with connect(atlas) as connection:
+        connection.register("points", random_points(rows, 2))
+        connection.execute("CREATE TABLE asked AS SELECT *, satclip_embedding(satclip_cell(lon, lat)) AS e FROM points")
+        connection.execute(f"CREATE TABLE base AS SELECT cell, embedding FROM cells WHERE res = {res}")
+        rules = RULES.format(res=res)
+        ours = f"SELECT id, p.cell, p.similarity FROM asked, LATERAL places_like(lon, lat, {rules}) p"
+        nearest = f"""SELECT id, cell, array_inner_product(e, embedding) AS similarity
+            FROM (FROM asked WHERE id < {NEAREST_ROWS}) asked
+            JOIN base NEAREST 10 BY SIMILARITY array_inner_product(asked.e, base.embedding)"""
+        default = f"SELECT id, p.cell FROM asked, LATERAL places_like(lon, lat, res := {res}) p"
+        taken = {
+            "places_like, plain": (rows, seconds(lambda: connection.sql(ours).to_arrow_table(), 3)),
+            "places_like, as it is by default": (rows, seconds(lambda: connection.sql(default).to_arrow_table(), 3)),
+        }
+        start = time.perf_counter()
+        theirs = connection.sql(f"SELECT * FROM ({nearest}) ORDER BY id, similarity DESC").to_arrow_table()
+        taken["DuckDB's NEAREST BY"] = NEAREST_ROWS, time.perf_counter() - start
+        mine = connection.sql(
+            f"SELECT * FROM ({ours}) WHERE id < {NEAREST_ROWS} ORDER BY id, similarity DESC"
+        ).to_arrow_table()
+    apart = np.abs(mine["similarity"].to_numpy() - theirs["similarity"].to_numpy()).max()
+    slowest = taken["DuckDB's NEAREST BY"][1] / NEAREST_ROWS
+    print(f"| ten most similar of {len(atlas.index()):,} cells | rows | s | rows/s | ratio, a row |")
+    print("| --- | --- | --- | --- | --- |")
+    for called, (n, elapsed_s) in taken.items():
+        print(f"| {called} | {n:,} | {elapsed_s:.2f} | {n / elapsed_s:,.1f} | {slowest / (elapsed_s / n):,.0f}x |")
+    print(f"\nSimilarities of the {NEAREST_ROWS} rows that both answered differ by at most {apart:.1e}.")
+
+
+def main() -> None:
+    """Print Markdown tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("atlas", nargs="?", default="atlas")
+    parser.add_argument("--points", type=int, default=1_000_000, help="rows to join")
+    parser.add_argument("--rows", type=int, default=10_000, help="rows to answer with places_like")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=["join", "lookup", "lateral"])
+    options = parser.parse_args()
+    atlas = open_atlas(options.atlas)
+    print(describe_machine() + "\n")
+    if options.only in (None, "join"):
+        bench_join(atlas, options.points, options.rounds)
+    if options.only in (None, "lookup"):
+        bench_lookup(atlas, 100)
+    if options.only in (None, "lateral"):
+        bench_lateral(atlas, options.rows)
+
+
+if __name__ == "__main__":
+    main()
