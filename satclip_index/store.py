@@ -57,10 +57,11 @@ def write_shard(
             "land": land,
             "norm": norm,
             "embedding": pa.FixedSizeListArray.from_arrays(pa.array(embedding.ravel()), dim),
-            "geometry": _wkb_points(lon, lat),
+            "geometry": wkb_points(lon, lat),
         }
     )
-    footer = {"geo": json.dumps(_geo(lon, lat)), "emb": json.dumps(described, sort_keys=True)}
+    bbox = (lon.min(), lat.min(), lon.max(), lat.max()) if lon.size else None
+    footer = {"geo": json.dumps(geo_metadata(["Point"], bbox)), "emb": json.dumps(described, sort_keys=True)}
     table = table.replace_schema_metadata(footer)
     partial = path.with_name(f"{path.name}.partial")
     pq.write_table(
@@ -117,7 +118,7 @@ def write_table(table: pa.Table | pa.RecordBatchReader, target: Path | IO[bytes]
             writer.write_batch(batch)
 
 
-def _wkb_points(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> pa.Array:
+def wkb_points(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> pa.Array:
     """Encode points as little-endian WKB: byte order 1, geometry type 1, x, y (OGC 06-103r4, section 8)."""
     wkb = np.zeros(lon.size, dtype=np.dtype([("order", "u1"), ("type", "<u4"), ("x", "<f8"), ("y", "<f8")]))
     wkb["order"], wkb["type"], wkb["x"], wkb["y"] = 1, 1, lon, lat
@@ -125,9 +126,23 @@ def _wkb_points(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(), lon.size, [None, pa.py_buffer(offsets), pa.py_buffer(wkb.tobytes())])
 
 
-def _geo(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> dict[str, Any]:
-    """Describe the geometry column as GeoParquet 1.1 does; a missing crs means OGC:CRS84."""
-    column: dict[str, Any] = {"encoding": "WKB", "geometry_types": ["Point"]}
-    if lon.size:
-        column["bbox"] = [float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max())]
+def geo_metadata(geometry_types: Sequence[str], bbox: Sequence[float] | None = None) -> dict[str, Any]:
+    """Return what GeoParquet 1.1 wants said of a column ``geometry`` of WKB, under the key ``geo`` of the footer.
+
+    Parameters
+    ----------
+    geometry_types : sequence of str
+        Those that occur, ``Point`` or ``Polygon``.
+    bbox : (west, south, east, north), optional
+        Degrees; None where there are no rows.
+
+    Returns
+    -------
+    dict
+        To be written as JSON. A missing crs means OGC:CRS84; missing edges are straight on the map, as ours are: they
+        run along the antimeridian and over the poles.
+    """
+    column: dict[str, Any] = {"encoding": "WKB", "geometry_types": list(geometry_types)}
+    if bbox is not None:
+        column["bbox"] = [float(bound) for bound in bbox]
     return {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}

@@ -19,7 +19,8 @@ RANKS = {
     "satclip_index.callbacks": 3,
     "satclip_index.formats": 3,
     "satclip_index.cities": 3,
-    "satclip_index.regions": 3,
+    "satclip_index.boundaries": 3,
+    "satclip_index.regions": 4,
     "satclip_index.database": 4,
     "satclip_index.positions": 5,
     "satclip_index.tables": 6,
@@ -75,6 +76,7 @@ OWNERS = {
 # Inside a function, or for the type checker only.
 LOCAL_USERS = {
     "pyarrow": {
+        "satclip_index.boundaries",
         "satclip_index.database",
         "satclip_index.candidates",
         "satclip_index.ranking",
@@ -86,6 +88,7 @@ LOCAL_USERS = {
     "shapely": {
         "satclip_index.places",
         "satclip_index.areas",
+        "satclip_index.boundaries",
         "satclip_index.regions",
         "satclip_index.search.geography",
     },
