@@ -126,6 +126,22 @@ def wkb_points(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(), lon.size, [None, pa.py_buffer(offsets), pa.py_buffer(wkb.tobytes())])
 
 
+def geometry_field() -> pa.Field:
+    """Return the Arrow field of a column ``geometry`` of WKB, which says so to whoever knows GeoArrow."""
+    crs = json.dumps({"crs": "OGC:CRS84", "crs_type": "authority_code"})
+    said = {"ARROW:extension:name": "geoarrow.wkb", "ARROW:extension:metadata": crs}
+    return pa.field("geometry", pa.binary(), metadata=said)
+
+
+def with_geometry(
+    table: pa.Table, wkb: pa.Array, geometry_types: Sequence[str], bbox: Sequence[float] | None
+) -> pa.Table:
+    """Return a table with a last column ``geometry``, which is GeoParquet once it is written; its metadata are kept."""
+    geo = json.dumps(geo_metadata(geometry_types, bbox))
+    said = {**(table.schema.metadata or {}), b"geo": geo.encode()}
+    return table.append_column(geometry_field(), wkb).replace_schema_metadata(said)
+
+
 def geo_metadata(geometry_types: Sequence[str], bbox: Sequence[float] | None = None) -> dict[str, Any]:
     """Return what GeoParquet 1.1 wants said of a column ``geometry`` of WKB, under the key ``geo`` of the footer.
 

@@ -19,6 +19,7 @@ RANKS = {
     "satclip_index.callbacks": 3,
     "satclip_index.formats": 3,
     "satclip_index.cities": 3,
+    "satclip_index.notebook": 4,
     "satclip_index.boundaries": 3,
     "satclip_index.regions": 4,
     "satclip_index.database": 4,
@@ -89,6 +90,7 @@ LOCAL_USERS = {
         "satclip_index.places",
         "satclip_index.areas",
         "satclip_index.boundaries",
+        "satclip_index.neighbors",
         "satclip_index.regions",
         "satclip_index.search.geography",
     },
@@ -233,7 +235,7 @@ def test_like_on_a_stored_cell_loads_neither_torch_nor_faiss(run_python, atlas):
 
 
 def test_sql_and_info_load_neither_torch_nor_faiss(run_python, atlas):
-    for arguments in (["sql", "SELECT count(*) FROM cells", "-f", "csv"], ["info"]):
+    for arguments in (["sql", "SELECT count(*) FROM cells", "--format", "csv"], ["info"]):
         names, stdout = loaded(run_python, command(*arguments, "--atlas", str(atlas.path)))
         assert stdout
         assert not names & {"torch", "faiss", "pandas", "global_land_mask"}

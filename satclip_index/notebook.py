@@ -1,0 +1,33 @@
+"""Tables as a notebook shows them: HTML."""
+
+from collections.abc import Iterable
+from html import escape
+from typing import Any
+
+from .formats import Row, plain_value
+
+_LONGEST = 80  # characters of a value
+
+
+def html_table(rows: Iterable[Row], names: Iterable[str], *, note: str = "") -> str:
+    """Return some columns of rows as an HTML table: numbers on the right, everything escaped, a note below."""
+    names = list(names)
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    body = "".join(f"<tr>{''.join(_cell(name, row[name]) for name in names)}</tr>" for row in rows)
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return table + (f"<p>{escape(note)}</p>" if note else "")
+
+
+def _cell(name: str, value: Any) -> str:
+    value = plain_value(name, value)
+    side = "right" if isinstance(value, int | float) and not isinstance(value, bool) else "left"
+    return f'<td style="text-align: {side}">{escape(_brief(value))}</td>'
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.3f}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    text = "" if value is None else str(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
