@@ -16,7 +16,7 @@ from .errors import QueryError
 from .manifest import ENCODER_NAME, Manifest
 from .nearest import Nearest, check_cells_of, nearest_cells
 from .neighbors import Neighbors
-from .notebook import html_table
+from .notebook import atlas_table
 from .question import Bounds, Question, check_k
 from .search.engine import Filter
 from .search.index import Index
@@ -50,12 +50,7 @@ class Atlas:
         return f"Atlas({str(self.path)!r}, encoder {self.manifest.encoder['name']!r}, {held})"
 
     def _repr_html_(self) -> str:
-        held = [
-            {"res": res, "cells": of.count, "on land": of.land_count} for res, of in self.manifest.resolutions.items()
-        ]
-        size = sum(file.size for file in self.manifest.files) / 1e6
-        note = f"{self.path}: encoder {self.manifest.encoder['name']}, {self.manifest.dim} dimensions, {size:,.1f} MB"
-        return html_table(held, held[0], note=note)
+        return atlas_table(self.path, self.manifest)
 
     @property
     def resolutions(self) -> list[int]:
@@ -233,10 +228,8 @@ class Atlas:
         if zoom is not None:
             zoomed = zoom_in(question, query, cells, zoom, self.encoder, progress=progress)
             cells, similarity = zoomed.cell, zoomed.similarity
-            asked |= {
-                "exact": False,
-                "zoom": zoomed.describe(zoom),
-            }  # the rest of the Earth was not looked at so closely
+            # The rest of the Earth was not looked at so closely.
+            asked |= {"exact": False, "zoom": zoomed.describe(zoom)}
         return like_cells(question, cells, similarity, entry, asked, self._vectors_of if explain else None)
 
     def regions(
@@ -306,9 +299,8 @@ class Atlas:
         InvalidCellError, ResolutionError, QueryError
             If a cell is not one, or not of the resolution; if the atlas does not hold that; if k is below 1.
         """
-        res = self._held(res)
         index, k = self.index(res), check_k(k) or 1
-        return nearest_cells(index, check_cells_of(cells, res), self._vectors_of, k, Filter(), progress=progress)
+        return nearest_cells(index, check_cells_of(cells, index.res), self._vectors_of, k, Filter(), progress=progress)
 
     def unusual(
         self,
@@ -354,11 +346,10 @@ class Atlas:
         ResolutionError, QueryError, PlaceError
             As :meth:`like`.
         """
-        res = self._held(res)
         index, bounds = self.index(res), Bounds.of(within, outside, bbox)
         rules = Unusual(check_k(k), beyond_km, apart_km, bounds, ocean)
-        asked = rules.describe() | {"res": int(res), "encoder": self.manifest.encoder["name"], "exact": True}
-        return unusual_cells(rules, index, self.manifest.entry(res), asked, progress=progress)
+        asked = rules.describe() | {"res": index.res, "encoder": self.manifest.encoder["name"], "exact": True}
+        return unusual_cells(rules, index, self.manifest.entry(index.res), asked, progress=progress)
 
     def _held(self, res: int | None) -> int:
         """Return a resolution of the atlas, the finest for None, or raise ResolutionError."""
