@@ -11,6 +11,8 @@ from satclip_index.errors import AtlasNotFoundError, ResolutionError
 
 from .oracles import stored
 
+# Workers are forked here; Python 3.12 warns of that wherever threads run.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 NAMES = ["embedding", "lon", "lat", "cell", "land"]
 
 

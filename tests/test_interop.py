@@ -54,6 +54,15 @@ def test_points_are_geoparquet(found, tmp_path):
     np.testing.assert_array_equal(shapely.get_coordinates(frame.geometry), np.column_stack([found.lon, found.lat]))
 
 
+@pytest.mark.parametrize("geometry", ["point", "polygon"])
+def test_duckdb_knows_the_geometry(found, tmp_path, geometry):
+    write_table(found.to_arrow(geometry=geometry), tmp_path / "x.parquet")
+    described = duckdb.sql(f"SELECT typeof(geometry), ST_AsText(geometry) FROM '{tmp_path}/x.parquet'").fetchall()
+    assert {kind.partition("(")[0] for kind, _ in described} == {"GEOMETRY"}
+    drawn = shapely.from_wkt([text for _, text in described])
+    assert shapely.equals_exact(drawn, found.to_geopandas(geometry).geometry, 1e-12).all()
+
+
 def test_cells_are_geoparquet(found, tmp_path):
     frame = read_geo(found.to_arrow(geometry="polygon"), tmp_path / "x.parquet")
     check_frame(frame, found)
