@@ -5,6 +5,7 @@ import math
 import duckdb
 import h3
 import numpy as np
+import shapely
 import torch
 from scipy.special import sph_harm_y
 
@@ -65,6 +66,19 @@ def haversine_km(lon, lat, to_lon, to_lat):
     lon, lat, to_lon, to_lat = (np.radians(np.asarray(v, dtype=np.float64)) for v in (lon, lat, to_lon, to_lat))
     a = np.sin((to_lat - lat) / 2) ** 2 + np.cos(lat) * np.cos(to_lat) * np.sin((to_lon - lon) / 2) ** 2
     return 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.minimum(a, 1)))
+
+
+def area_km2(shape):
+    """Return the area on the sphere of polygons whose edges are straight on the plane: sin(lat) over their rings."""
+    total = 0.0
+    for polygon in getattr(shape, "geoms", [shape]):
+        for ring in (polygon.exterior, *polygon.interiors):
+            lon, lat = np.radians(shapely.get_coordinates(ring)).T
+            rise = np.diff(lat)
+            level = np.abs(rise) < 1e-4  # there the quotient would lose its digits
+            slanted = -np.diff(np.cos(lat)) / np.where(level, 1, rise)
+            total -= (np.where(level, np.sin((lat[:-1] + lat[1:]) / 2), slanted) * np.diff(lon)).sum()
+    return total * 6371.007180918475**2
 
 
 def stored(atlas, res):

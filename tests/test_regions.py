@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from satclip_index import grid
-from satclip_index.regions import _shared_vertices, contiguous, group, outline
+from satclip_index.regions import contiguous, group, outline
 from satclip_index.shapes import read_shape
+
+from .oracles import area_km2
 
 NOTHING = np.empty(0, np.uint64)
 POLES = [(0, 90), (0, -90)]
@@ -61,19 +63,6 @@ def cell_sets(draw, most=3):
         field = sum(np.sin(here @ rng.normal(size=3) * 8 + rng.uniform(0, 6)) for _ in range(5))
     share = draw(st.sampled_from([0.02, 0.3, 0.5, 0.7, 0.98]))
     return rng.permutation(cells[field <= np.quantile(field, share)])
-
-
-def area_km2(shape):
-    """Return the area on the sphere of polygons whose edges are straight on the plane: sin(lat) over their rings."""
-    total = 0.0
-    for polygon in getattr(shape, "geoms", [shape]):
-        for ring in (polygon.exterior, *polygon.interiors):
-            lon, lat = np.radians(shapely.get_coordinates(ring)).T
-            rise = np.diff(lat)
-            level = np.abs(rise) < 1e-9
-            slanted = -np.diff(np.cos(lat)) / np.where(level, 1, rise)
-            total -= (np.where(level, np.sin((lat[:-1] + lat[1:]) / 2), slanted) * np.diff(lon)).sum()
-    return total * 6371.007180918475**2
 
 
 def check_outline(cells):
@@ -208,15 +197,3 @@ def test_regions_apart_by_one_cell_stay_apart():
     joined = np.array([first, opposite, middle])
     assert contiguous(joined).tolist() == [0, 0, 0]
     assert check_outline(joined).geom_type == "Polygon"
-
-
-def test_a_vertex_that_neighbours_round_to_either_side_is_one():
-    tie, noise = 12.34567895, np.array([-1e-13, 1e-13])
-    lon, lat = (part.ravel() for part in np.meshgrid(tie + noise, -tie + noise))
-    apart = np.array([12.3456785, 180.0, -180.0]), np.array([-12.345679, -90.0, -90.0])
-    x, y = _shared_vertices(np.concatenate([lon, apart[0]]), np.concatenate([lat, apart[1]]))
-    assert len(set(zip(x[:4].tolist(), y[:4].tolist(), strict=True))) == 1
-    assert abs(int(x[0]) - tie * 1e7) <= 1
-    assert abs(int(y[0]) + tie * 1e7) <= 1
-    assert x[4:].tolist() == [123456785, 1_800_000_000, 1_800_000_000]
-    assert y[4:].tolist() == [-123456790, -900_000_000, -900_000_000]
