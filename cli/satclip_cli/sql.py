@@ -32,17 +32,16 @@ def sql(
     format: options.Format = None,
     out: options.Out = None,
 ) -> None:
-    r"""Ask DuckDB about the atlas, beside your own files.
+    """Ask DuckDB about the atlas, beside your own files.
 
     View cells has res, cell, lon, lat, land, norm and embedding; places_like(lon, lat, k := 10) is a table, also in a
     LATERAL join; files are tables by their name in quotes. Without a QUERY, on a terminal, it is a prompt.
 
     Example: satclip-index sql "SELECT res, count(*) AS n, avg(land::INT) AS land FROM cells GROUP BY res"
 
-    Example, for every row of a table: satclip-index sql "SELECT t.name, p.* FROM 'cities.csv' t, LATERAL
-    places_like(t.lon, t.lat, k := 3) p"
+    Example, for every row of a table: satclip-index sql "FROM 'cities.csv' t, places_like(t.lon, t.lat, k := 3) p"
 
-    Example, with a value: satclip-index sql "FROM places_like(\$lon, \$lat)" -p lon=36.8 -p lat=-1.3
+    Example, with values: satclip-index sql 'FROM places_like($lon, $lat)' -p lon=36.8 -p lat=-1.3
     """
     from satclip_index.sql import Answer, connect
 

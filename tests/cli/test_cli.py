@@ -198,7 +198,6 @@ def test_a_damaged_atlas_is_one_line(cli, atlas, copy_of, tmp_path, damage, comm
         ("like", "Lima", "-k", "many"),
         ("like", "Lima", "--apart", "-1"),
         ("like", "Lima", "--format", "docx"),
-        ("sql",),
         ("sql", "SELECT 1", "--format", "docx"),
         ("info", "--format", "csv"),
         ("build", "--res", "x"),
