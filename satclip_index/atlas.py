@@ -1,5 +1,6 @@
 """An atlas on disk, opened: look an embedding up, or ask which places are like some others."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -323,6 +324,54 @@ class Atlas:
         rules = Unusual(check_k(k), beyond_km, apart_km, bounds, ocean)
         asked = rules.describe() | {"res": int(res), "encoder": self.manifest.encoder["name"], "exact": True}
         return unusual_cells(rules, index, self.manifest.entry(res), asked, progress=progress)
+
+    def to_duckdb(
+        self,
+        path: str | Path,
+        *,
+        res: int | Sequence[int] | None = None,
+        force: bool = False,
+        progress: Progress | None = None,
+    ) -> Path:
+        """Write a DuckDB file that stands alone: any DuckDB from 2.0 on can ask it, without this package.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file to make.
+        res : int or sequence of int, optional
+            Which resolutions of the atlas; all by default.
+        force : bool
+            Replace a file that is there, once the new one is complete.
+        progress : function of (done, total), optional
+            Called with the rows written so far and in all.
+
+        Returns
+        -------
+        Path
+            The file: table ``cells`` as :func:`connect` has it, table ``atlas`` that says what made it, and the
+            macros of :func:`connect` that need no encoder.
+
+        Raises
+        ------
+        AtlasExistsError
+            If there is such a file, and ``force`` is not set.
+        ResolutionError
+            If the atlas does not hold a resolution.
+        OutputError
+            If the file cannot be written.
+
+        Notes
+        -----
+        Open it under any name, or ``ATTACH 'planet.duckdb' AS geo``: ``FROM geo.places_like(36.8, -1.3)``. Macros in
+        DuckDB look up names from where they are called, so under another alias they are found after ``USE`` only.
+        Cells are computed up to the finest resolution of the file; where a land-only atlas has none, the point has no
+        embedding there.
+        """
+        from .standalone import write_standalone
+
+        wanted = self.resolutions if res is None else sorted({grid.check_res(r) for r in np.atleast_1d(np.asarray(res, dtype=object))})
+        return write_standalone(self.path, self.manifest, Path(path), res=wanted, force=force, progress=progress)
 
     def _question(self, place: Any, unlike: Any, k: int | None, res: int | None, *rules: Any) -> Question:
         """Return a question at a resolution of this atlas."""

@@ -51,6 +51,8 @@ RANKS = {
     "satclip_index.zoom": 11,
     "satclip_index.answers": 11,
     "satclip_index.unusual": 11,
+    "satclip_index.lattice": 3,
+    "satclip_index.standalone": 5,
     "satclip_index.atlas": 12,
     "satclip_index.build": 13,
     "satclip_index.sql": 13,
@@ -81,6 +83,7 @@ LOCAL_USERS = {
         "satclip_index.differences",
         "satclip_index.neighbors",
         "satclip_index.nearest",
+        "satclip_index.standalone",
         "satclip_cli.render",
     },
     "shapely": {
