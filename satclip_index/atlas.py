@@ -370,7 +370,11 @@ class Atlas:
         """
         from .standalone import write_standalone
 
-        wanted = self.resolutions if res is None else sorted({grid.check_res(r) for r in np.atleast_1d(np.asarray(res, dtype=object))})
+        wanted = (
+            self.resolutions
+            if res is None
+            else sorted({grid.check_res(r) for r in np.atleast_1d(np.asarray(res, dtype=object))})
+        )
         return write_standalone(self.path, self.manifest, Path(path), res=wanted, force=force, progress=progress)
 
     def _question(self, place: Any, unlike: Any, k: int | None, res: int | None, *rules: Any) -> Question:

@@ -2,8 +2,9 @@
 
 import math
 import os
+import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from . import grid, lattice
 from .callbacks import Progress
 from .database import Connection, file_literal, one_line, open_database
-from .errors import AtlasExistsError, OutputError, QueryError
+from .errors import AtlasExistsError, OutputError, QueryError, SatclipIndexError
 from .manifest import Manifest
 
 SCHEMA = "geo"
@@ -57,21 +58,22 @@ def write_standalone(
     OutputError
         If it cannot be written.
     """
+    total = sum(manifest.entry(r).count for r in res)
     with _partial_file(path, force) as partial, open_database(partial, memory_limit=_MEMORY) as connection, one_line():
         connection.execute("BEGIN")  # of what is appended in one transaction nothing is written twice
-        _add_cells(connection, root, manifest, res, progress)
+        _add_cells(connection, root, manifest, res, lambda done: progress(done, total) if progress else None)
         _add_atlas(connection, manifest, res)
         _add_lattice(connection, res[-1])
         connection.execute("COMMIT")
-        _add_macros(connection, manifest, res[-1], _schemas(path))
+        _add_macros(connection, manifest, res, _schemas(path))
         connection.execute("CHECKPOINT")
     return path
 
 
 def _add_cells(
-    connection: Connection, root: Path, manifest: Manifest, res: Sequence[int], progress: Progress | None
+    connection: Connection, root: Path, manifest: Manifest, res: Sequence[int], report: Callable[[int], None]
 ) -> None:
-    total, done = sum(manifest.entry(r).count for r in res), 0
+    done = 0
     connection.execute(
         "CREATE TABLE cells (res UTINYINT, cell UBIGINT, lon DOUBLE, lat DOUBLE, land BOOLEAN, norm FLOAT, "
         f"embedding FLOAT[{manifest.dim}])"
@@ -83,8 +85,7 @@ def _add_cells(
                 f"FROM read_parquet({file_literal(root / file)}, hive_partitioning = false)"
             ).fetchone()
             done += added[0] if added else 0
-            if progress:
-                progress(done, total)
+            report(done)
 
 
 def _add_atlas(connection: Connection, manifest: Manifest, res: Sequence[int]) -> None:
@@ -149,7 +150,7 @@ def _insert(connection: Connection, table: str, select: str, rows: object) -> No
     connection.unregister("added")
 
 
-def _add_macros(connection: Connection, manifest: Manifest, finest: int, schemas: Sequence[str]) -> None:
+def _add_macros(connection: Connection, manifest: Manifest, res: Sequence[int], schemas: Sequence[str]) -> None:
     script = Template(resources.files(__package__).joinpath("standalone.sql").read_text(encoding="utf-8"))
     if SCHEMA in schemas:
         connection.execute(f"CREATE SCHEMA {SCHEMA}")
@@ -160,7 +161,8 @@ def _add_macros(connection: Connection, manifest: Manifest, finest: int, schemas
             script.substitute(
                 schema=schema,
                 dim=manifest.dim,
-                finest=finest,
+                finest=res[-1],
+                held=", ".join(map(str, res)),
                 radius_km=repr(grid.EARTH_RADIUS_KM),
                 spacing_km=repr(lattice.LEAST_SPACING_KM),
             )
@@ -176,22 +178,34 @@ def _schemas(path: Path) -> tuple[str, ...]:
 @contextmanager
 def _partial_file(path: Path, force: bool) -> Iterator[Path]:
     """Yield where to write; then rename it to ``path``, or remove it if something went wrong."""
+    path = path.absolute()  # what looks like an address of MotherDuck is a file, too
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        mode = 0
+    except (OSError, ValueError) as error:  # too long, say, or with a character that no name may have
+        raise OutputError(f"{str(path)[:80]!r} cannot be a file: {getattr(error, 'strerror', error)}.") from None
+    if stat.S_ISDIR(mode):
+        raise OutputError(f"{path} is a folder. Name a file, such as {path / 'geo.duckdb'}.")
+    if mode and not force:
+        raise AtlasExistsError(f"There is a file {path} already. Replace it with --force, or name another.")
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        if path.is_dir():
-            raise OutputError(f"{path} is a folder; name a file, such as {path / 'geo.duckdb'}.")
-        if path.exists() and not force:
-            raise AtlasExistsError(f"{path} exists already. Replace it with --force, or name another file.")
-        try:
-            yield partial
-        except QueryError as error:
-            raise OutputError(f"{path} could not be written: {error}") from None
+        yield partial
+        _log_of(path).unlink(missing_ok=True)  # DuckDB would replay the old file's
         partial.replace(path)
+    except QueryError as error:
+        raise OutputError(f"{path} could not be written: {error}") from None
+    except SatclipIndexError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, OutputError | AtlasExistsError):
-            raise
         raise OutputError(f"{path} could not be written: {getattr(error, 'strerror', None) or error}.") from None
     finally:
-        for left in (partial, partial.with_name(f"{partial.name}.wal")):
+        for left in (partial, _log_of(partial)):
             with suppress(OSError, ValueError):
                 left.unlink(missing_ok=True)
+
+
+def _log_of(path: Path) -> Path:
+    """Return where DuckDB keeps what it has not yet written into a file."""
+    return path.with_name(f"{path.name}.wal")
