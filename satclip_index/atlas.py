@@ -333,49 +333,33 @@ class Atlas:
         force: bool = False,
         progress: Progress | None = None,
     ) -> Path:
-        """Write a DuckDB file that stands alone: any DuckDB from 2.0 on can ask it, without this package.
+        """Write a DuckDB file that stands alone, and return its path: DuckDB 2.0 or later can ask it without us.
 
         Parameters
         ----------
         path : str or Path
-            The file to make.
         res : int or sequence of int, optional
             Which resolutions of the atlas; all by default.
         force : bool
             Replace a file that is there, once the new one is complete.
         progress : function of (done, total), optional
-            Called with the rows written so far and in all.
-
-        Returns
-        -------
-        Path
-            The file: table ``cells`` as :func:`connect` has it, table ``atlas`` that says what made it, and the
-            macros of :func:`connect` that need no encoder.
+            Called with the rows written.
 
         Raises
         ------
-        AtlasExistsError
-            If there is such a file, and ``force`` is not set.
-        ResolutionError
-            If the atlas does not hold a resolution.
-        OutputError
-            If the file cannot be written.
+        AtlasExistsError, ResolutionError, OutputError
+            If there is such a file, if the atlas does not hold a resolution, if the file cannot be written.
 
         Notes
         -----
-        Open it under any name, or ``ATTACH 'planet.duckdb' AS geo``: ``FROM geo.places_like(36.8, -1.3)``. Macros in
-        DuckDB look up names from where they are called, so under another alias they are found after ``USE`` only.
-        Cells are computed up to the finest resolution of the file; where a land-only atlas has none, the point has no
-        embedding there.
+        It has the table ``cells`` of :func:`connect`, a table ``atlas`` of what made it, and macros of the same names,
+        but for what needs an encoder. Macros of DuckDB look names up from where they are called: open the file, or
+        ``ATTACH 'planet.duckdb' AS geo`` and call ``geo.places_like(36.8, -1.3)`` without ``USE``, or attach it under
+        another name and ``USE`` that. A file called ``geo.duckdb`` works in each way, but must keep its name.
         """
         from .standalone import write_standalone
 
-        wanted = (
-            self.resolutions
-            if res is None
-            else sorted({grid.check_res(r) for r in np.atleast_1d(np.asarray(res, dtype=object))})
-        )
-        return write_standalone(self.path, self.manifest, Path(path), res=wanted, force=force, progress=progress)
+        return write_standalone(self.path, self.manifest, Path(path), res=res, force=force, progress=progress)
 
     def _question(self, place: Any, unlike: Any, k: int | None, res: int | None, *rules: Any) -> Question:
         """Return a question at a resolution of this atlas."""

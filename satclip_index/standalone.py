@@ -15,13 +15,13 @@ import numpy as np
 from . import grid, lattice
 from .callbacks import Progress
 from .database import Connection, file_literal, one_line, open_database
-from .errors import AtlasExistsError, OutputError, QueryError, SatclipIndexError
+from .errors import AtlasExistsError, OutputError, QueryError, ResolutionError, SatclipIndexError
 from .manifest import Manifest
 
 SCHEMA = "geo"
 """What the macros call the place they are in: a schema of the file, or the alias it is attached by."""
 
-_MEMORY = "1GB"
+_MEMORY = "512MB"
 _TABLES = ("cells", "atlas", "centers", "faces", "lattice", "percentiles")
 
 
@@ -30,7 +30,7 @@ def write_standalone(
     manifest: Manifest,
     path: Path,
     *,
-    res: Sequence[int],
+    res: int | Sequence[int] | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Path:
@@ -44,8 +44,8 @@ def write_standalone(
         What it holds.
     path : Path
         The file to make. It is written beside it, as ``NAME.PID.partial``, and renamed when complete.
-    res : sequence of int
-        Resolutions of the atlas, ascending.
+    res : int or sequence of int, optional
+        Which resolutions; all by default.
     force : bool
         Replace a file that is there.
     progress : function of (done, total), optional
@@ -53,19 +53,25 @@ def write_standalone(
 
     Raises
     ------
+    ResolutionError
+        If the atlas does not hold a resolution, or none is named.
     AtlasExistsError
         If there is such a file and ``force`` is not set.
     OutputError
         If it cannot be written.
     """
-    total = sum(manifest.entry(r).count for r in res)
+    named = list(manifest.resolutions) if res is None else np.atleast_1d(np.asarray(res, dtype=object)).tolist()
+    wanted = sorted({grid.check_res(r) for r in named})
+    total = sum(manifest.entry(r).count for r in wanted)
+    if not wanted:
+        raise ResolutionError("No resolution was given; expected at least one of the atlas.")
     with _partial_file(path, force) as partial, open_database(partial, memory_limit=_MEMORY) as connection, one_line():
         connection.execute("BEGIN")  # of what is appended in one transaction nothing is written twice
-        _add_cells(connection, root, manifest, res, lambda done: progress(done, total) if progress else None)
-        _add_atlas(connection, manifest, res)
-        _add_lattice(connection, res[-1])
+        _add_cells(connection, root, manifest, wanted, lambda done: progress(done, total) if progress else None)
+        _add_atlas(connection, manifest, wanted)
+        _add_lattice(connection, wanted[-1])
         connection.execute("COMMIT")
-        _add_macros(connection, manifest, res, _schemas(path))
+        _add_macros(connection, manifest, wanted, _schemas(path))
         connection.execute("CHECKPOINT")
     return path
 

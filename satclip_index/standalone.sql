@@ -134,13 +134,14 @@ CREATE MACRO $schema.places_like(
       ELSE r._k END AS enough
     FROM rules r, geo.cells c WHERE c.cell = r.cell
   ), compared AS (
-    SELECT c.cell, c.lon, c.lat, c.land, geo._x(c.lon, c.lat) AS x, geo._y(c.lon, c.lat) AS y,
-      sin(radians(c.lat)) AS z, array_inner_product(c.embedding::DOUBLE[$dim], e.embedding)::FLOAT AS similarity,
+    SELECT c.cell, c.lon, c.lat, c.land, array_inner_product(c.embedding::DOUBLE[$dim], e.embedding)::FLOAT AS similarity,
       geo._km(geo._chord(geo._x(c.lon, c.lat), geo._y(c.lon, c.lat), sin(radians(c.lat)), e.x, e.y, e.z)) AS distance_km,
       e._k AS k, e._exclude_within_km AS exclude_within_km, e._res AS res, e.enough, e.apart_chord
-    FROM geo.cells c, example e WHERE c.res = e._res AND (c.land OR e._ocean)
+    -- An equation would make a hash join of it, which copies the example's embedding for every cell.
+    FROM geo.cells c, example e WHERE CASE c.res WHEN e._res THEN c.land OR e._ocean END
   ), best AS (
-    SELECT c.*, row_number() OVER (ORDER BY c.similarity DESC, c.cell) AS place
+    SELECT c.*, geo._x(c.lon, c.lat) AS x, geo._y(c.lon, c.lat) AS y, sin(radians(c.lat)) AS z,
+      row_number() OVER (ORDER BY c.similarity DESC, c.cell) AS place
     FROM compared c WHERE c.distance_km >= c.exclude_within_km
     QUALIFY place <= c.enough
   ), left_over AS (
