@@ -342,8 +342,7 @@ class Atlas:
             Which resolutions of the atlas; all by default.
         force : bool
             Replace a file that is there, once the new one is complete.
-        progress : function of (done, total), optional
-            Called with the rows written.
+        progress : function of (rows written, total), optional
 
         Raises
         ------
@@ -352,10 +351,10 @@ class Atlas:
 
         Notes
         -----
-        It has the table ``cells`` of :func:`connect`, a table ``atlas`` of what made it, and macros of the same names,
-        but for what needs an encoder. Macros of DuckDB look names up from where they are called: open the file, or
-        ``ATTACH 'planet.duckdb' AS geo`` and call ``geo.places_like(36.8, -1.3)`` without ``USE``, or attach it under
-        another name and ``USE`` that. A file called ``geo.duckdb`` works in each way, but must keep its name.
+        It has the table ``cells`` of :func:`connect`, a table ``atlas`` of what made it, and the macros that need no
+        encoder. They look names up from where they are called: open the file, or ``ATTACH 'planet.duckdb' AS geo`` and
+        call ``geo.places_like(36.8, -1.3)`` without ``USE``, or attach it under another name and ``USE`` that. A file
+        called ``geo.duckdb`` can be used either way, but not renamed.
         """
         from .standalone import write_standalone
 
