@@ -357,6 +357,41 @@ class Atlas:
         self.manifest.entry(res)
         return res
 
+    def to_duckdb(
+        self,
+        path: str | Path,
+        *,
+        res: int | Sequence[int] | None = None,
+        force: bool = False,
+        progress: Progress | None = None,
+    ) -> Path:
+        """Write a DuckDB file that stands alone, and return its path: DuckDB 2.0 or later can ask it without us.
+
+        Parameters
+        ----------
+        path : str or Path
+        res : int or sequence of int, optional
+            Which resolutions of the atlas; all by default.
+        force : bool
+            Replace a file that is there, once the new one is complete.
+        progress : function of (rows written, total), optional
+
+        Raises
+        ------
+        AtlasExistsError, ResolutionError, OutputError
+            If there is such a file, if the atlas does not hold a resolution, if the file cannot be written.
+
+        Notes
+        -----
+        It has the table ``cells`` of :func:`connect`, a table ``atlas`` of what made it, and the macros that need no
+        encoder. They look names up from where they are called: open the file, or ``ATTACH 'planet.duckdb' AS geo`` and
+        call ``geo.places_like(36.8, -1.3)`` without ``USE``, or attach it under another name and ``USE`` that. A file
+        called ``geo.duckdb`` can be used either way, but not renamed.
+        """
+        from .standalone import write_standalone
+
+        return write_standalone(self.path, self.manifest, Path(path), res=res, force=force, progress=progress)
+
     def _question(self, place: Any, unlike: Any, k: int | None, res: int | None, *rules: Any) -> Question:
         """Return a question at a resolution of this atlas."""
         res = self._held(res)

@@ -44,7 +44,9 @@ _MACROS = {
     "satclip_cell": "(lon, lat, res := NULL) AS {f}cell(lon::DOUBLE, lat::DOUBLE, COALESCE(res, {finest})::BIGINT)",
     "satclip_embedding": "(cell) AS {f}embedding({cell})",
     "satclip_embed": "(lon, lat) AS {f}embed(lon::DOUBLE, lat::DOUBLE)",
-    "satclip_similarity": "(a, b) AS array_inner_product(a::FLOAT[{dim}], b::FLOAT[{dim}])",
+    # In double precision, and rounded once: the very number that the search gives.
+    "satclip_similarity": "(a, b) AS array_inner_product(a::FLOAT[{dim}]::DOUBLE[{dim}], "
+    "b::FLOAT[{dim}]::DOUBLE[{dim}])::FLOAT",
     "satclip_percentile": "(similarity, res := NULL) AS "
     "{f}percentile(similarity::FLOAT, COALESCE(res, {finest})::BIGINT)",
     # Haversine, which keeps its digits at small distances (Sinnott 1984).

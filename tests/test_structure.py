@@ -55,6 +55,8 @@ RANKS = {
     "satclip_index.answers": 11,
     "satclip_index.dataset": 11,
     "satclip_index.unusual": 11,
+    "satclip_index.lattice": 3,
+    "satclip_index.standalone": 5,
     "satclip_index.atlas": 12,
     "satclip_index.build": 13,
     "satclip_index.functions": 13,
@@ -89,6 +91,7 @@ LOCAL_USERS = {
         "satclip_index.neighbors",
         "satclip_index.nearest",
         "satclip_index.functions",
+        "satclip_index.standalone",
         "satclip_cli.render",
     },
     "shapely": {
