@@ -56,6 +56,9 @@ def functions(atlas: Atlas, rows_where: RowsWhere) -> list[Function]:
     return [
         Function("cell", _of_present(_cells), [*point, "BIGINT"], "UBIGINT"),
         Function("parent", _of_present(_parents), ["UBIGINT", "BIGINT"], "UBIGINT"),
+        Function(
+            "res", _of_present(lambda cells: (grid.cell_res(cells), grid.are_cells(cells))), ["UBIGINT"], "BIGINT"
+        ),
         Function("lon", _of_present(lambda cells: _center(cells, 0)), ["UBIGINT"], "DOUBLE"),
         Function("lat", _of_present(lambda cells: _center(cells, 1)), ["UBIGINT"], "DOUBLE"),
         Function("embedding", _of_present(_Stored(atlas)), ["UBIGINT"], vector),

@@ -30,7 +30,8 @@ _COLUMNS = "res, cell, lon, lat, land, norm, embedding"
 
 # Cells are whole numbers or text. Overloads by type would be the other way, but a name given in the same SELECT has no
 # type yet when DuckDB chooses among them.
-_CELL = "TRY_CAST(concat(if(typeof(cell) = 'VARCHAR', '0x', ''), cell) AS UBIGINT)"
+_CELL = """TRY_CAST(
+    if(typeof(cell) = 'VARCHAR', regexp_replace(cell::VARCHAR, '^(0[xX])?', '0x'), cell::VARCHAR) AS UBIGINT)"""
 
 # The first are as DuckDB's H3 extension names them.
 _MACROS = {
@@ -38,9 +39,9 @@ _MACROS = {
     "h3_cell_to_parent": "(cell, res) AS {f}parent({cell}, res::BIGINT)",
     "h3_cell_to_lat": "(cell) AS {f}lat({cell})",
     "h3_cell_to_lng": "(cell) AS {f}lon({cell})",
-    "h3_get_resolution": "(cell) AS (({cell} >> 52) & 15)::INTEGER",
-    "h3_h3_to_string": "(cell) AS lower(hex(cell::UBIGINT))",
-    "h3_string_to_h3": "(cell) AS TRY_CAST(concat('0x', cell) AS UBIGINT)",
+    "h3_get_resolution": "(cell) AS {f}res({cell})::INTEGER",
+    "h3_h3_to_string": "(cell) AS CASE WHEN {f}res({cell}) IS NOT NULL THEN lower(hex({cell})) END",
+    "h3_string_to_h3": "(text) AS TRY_CAST(regexp_replace(text::VARCHAR, '^(0[xX])?', '0x') AS UBIGINT)",
     "satclip_cell": "(lon, lat, res := NULL) AS {f}cell(lon::DOUBLE, lat::DOUBLE, COALESCE(res, {finest})::BIGINT)",
     "satclip_embedding": "(cell) AS {f}embedding({cell})",
     "satclip_embed": "(lon, lat) AS {f}embed(lon::DOUBLE, lat::DOUBLE)",

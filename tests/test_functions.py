@@ -44,7 +44,7 @@ def test_cell_functions_agree_with_h3_py(connection, lon, lat, res):
     cell = h3.str_to_int(text)
     assert one(connection, "h3_latlng_to_cell($1, $2, $3)", lat, lon, res) == cell
     assert one(connection, "satclip_cell($1, $2, $3)", lon, lat, res) == cell
-    for given_as in (cell, text):
+    for given_as in (cell, text, f"0x{text.upper()}"):
         assert one(connection, "h3_get_resolution($1)", given_as) == res
         assert one(connection, "h3_cell_to_parent($1, $2)", given_as, res // 2) == h3.str_to_int(
             h3.cell_to_parent(text, res // 2)
@@ -83,6 +83,8 @@ def test_cells_are_taken_in_every_type_and_by_a_name_given_in_the_same_select(co
         "h3_cell_to_lng(NULL)",
         "h3_string_to_h3('x')",
         "h3_h3_to_string(NULL)",
+        "h3_h3_to_string(17)",
+        "h3_get_resolution('zz')",
         "satclip_embedding(17)",
         "satclip_embedding(NULL)",
         "satclip_embedding('831f30fffffffff')",

@@ -119,7 +119,7 @@ def test_text_resolution_and_parents_are_those_of_h3(connection, some_cells):
         as_number = [None if parent is None else h3.str_to_int(parent) for parent in expected]
         assert of_each(connection, f"h3_cell_to_parent(v, {res})", some_cells) == as_number
         assert of_each(connection, f"h3_cell_to_parent(v::BIGINT, {res})", some_cells) == as_number
-        assert of_each(connection, f"h3_cell_to_parent(h3_h3_to_string(v), {res})", some_cells) == expected
+        assert of_each(connection, f"h3_cell_to_parent(h3_h3_to_string(v), {res})", some_cells) == as_number
 
 
 def test_a_cell_may_come_as_each_type_that_the_h3_extension_takes(connection):
@@ -128,11 +128,7 @@ def test_a_cell_may_come_as_each_type_that_the_h3_extension_takes(connection):
         query = f"SELECT h3_get_resolution({given}), h3_h3_to_string({given}), h3_cell_to_lat({given}) IS NOT NULL"
         assert connection.sql(query).fetchall() == [(2, text, True)]
         assert column(connection, f"SELECT len(satclip_embedding({given}))") == [16]
-    kinds = (
-        "typeof(h3_cell_to_parent(v, 0)), typeof(h3_cell_to_parent(v::BIGINT, 0)), typeof(h3_cell_to_parent('8', 0))"
-    )
-    found = connection.sql(f"SELECT {kinds}, typeof(h3_get_resolution(v)) FROM (SELECT 1::UBIGINT AS v)").fetchall()
-    assert found == [("UBIGINT", "BIGINT", "VARCHAR", "INTEGER")]
+        assert column(connection, f"SELECT h3_cell_to_parent({given}, 0)") == [h3.str_to_int("801ffffffffffff")]
 
 
 def test_what_is_no_cell_gives_null(connection, some_cells):

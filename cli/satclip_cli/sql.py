@@ -11,7 +11,7 @@ import typer
 from satclip_index.errors import QueryError
 
 from . import options
-from .render import choose_format, show_rows
+from .render import choose_format, progress_bar, say, show_rows
 
 _TABLE_ROWS = 40
 
@@ -28,6 +28,10 @@ def sql(
     safe: Annotated[
         bool, typer.Option("--safe", help="For SQL that is not your own: no files, no network, no extensions.")
     ] = False,
+    save: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write cells and macros as a DuckDB file that stands alone.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="With --save: replace such a file.")] = False,
     atlas: options.Atlas = options.DEFAULT_ATLAS,
     format: options.Format = None,
     out: options.Out = None,
@@ -41,10 +45,17 @@ def sql(
 
     Example, for every row of a table: satclip-index sql "FROM 'cities.csv' t, places_like(t.lon, t.lat, k := 3) p"
 
+    Example, a file that any DuckDB opens: satclip-index sql --save geo.duckdb
+
     Example, with values: satclip-index sql 'FROM places_like($lon, $lat)' -p lon=36.8 -p lat=-1.3
     """
     from satclip_index.sql import Answer, connect
 
+    if save is not None:
+        if query is not None or file is not None:
+            raise typer.BadParameter("It takes no QUERY: it writes a file to be asked later.", param_hint="--save")
+        _save(atlas, save, force)
+        return
     kind, values = choose_format(format, out), _values(param or [])
     text = _text(query, file)
     connection = connect(atlas, safe=safe)
@@ -67,6 +78,15 @@ def sql(
         run_shell(connection, ask)
     else:
         ask(text)
+
+
+def _save(atlas: Path, path: Path, force: bool) -> None:
+    from satclip_index import open_atlas
+
+    with progress_bar("Writing", "cells", quiet=False) as progress:
+        open_atlas(atlas).to_duckdb(path, force=force, progress=progress)
+    say(f"Wrote {path}, {path.stat().st_size / 1e6:,.0f} MB. To ask it, in any DuckDB:")
+    say(f"ATTACH '{path}' AS geo; FROM geo.places_like(36.8, -1.3);")
 
 
 def _text(query: str | None, file: Path | None) -> str | None:

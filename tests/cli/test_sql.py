@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import subprocess
 import sys
 import time
 
@@ -69,6 +70,22 @@ def test_what_cannot_be_is_refused(cli, atlas, tmp_path, arguments, code, compla
 
 def test_a_safe_query_reads_the_atlas(cli, atlas):
     assert answer(cli("sql", "--safe", "SELECT count(*) AS n FROM cells", atlas=atlas)) == [{"n": 6724}]
+
+
+def test_save_writes_a_file_that_duckdb_asks_alone(cli, atlas, tmp_path):
+    done = cli("sql", "--save", "geo.duckdb", atlas=atlas)
+    assert done.returncode == 0, done.stderr
+    (query,) = re.findall(r"ATTACH .*;", done.stderr)
+    program = "import duckdb, sys; print(duckdb.execute(sys.argv[1]).fetchall()[0][1])"
+    alone = subprocess.run([sys.executable, "-c", program, query], cwd=tmp_path, capture_output=True, text=True)
+    assert alone.returncode == 0, alone.stderr
+    assert int(alone.stdout) == atlas.like((36.8, -1.3)).cell[0]
+    again = cli("sql", "--save", "geo.duckdb", atlas=atlas)
+    assert again.returncode == 1
+    assert "--force" in again.stderr
+    assert cli("sql", "--save", "geo.duckdb", "--force", atlas=atlas).returncode == 0
+    assert cli("sql", "SELECT 1", "--save", "x.duckdb", atlas=atlas).returncode == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["geo.duckdb"]
 
 
 class Terminal:
