@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import grid
 from .answers import like_cells, like_regions, like_rows
 from .callbacks import Progress
+from .components import Components
 from .errors import QueryError
 from .manifest import ENCODER_NAME, Manifest
 from .nearest import Nearest, check_cells_of, nearest_cells
@@ -63,6 +64,11 @@ class Atlas:
         from .encoder import Encoder
 
         return Encoder.load(self.path / ENCODER_NAME)
+
+    @cached_property
+    def components(self) -> Components:
+        """The principal components of its embeddings, fitted on land cells of its finest resolution."""
+        return Components.open(self.path, self.manifest.dim)
 
     def index(self, res: int | None = None) -> Index:
         """Return the rows and the tree of a resolution, the finest unless told otherwise."""
@@ -414,7 +420,8 @@ class Atlas:
 
         embedding = np.empty((cells.size, self.manifest.dim), dtype=np.float32)
         embedding[rows >= 0] = index.vectors.of_rows(rows[rows >= 0])
-        embedding[rows < 0], _ = unit_half(self.encoder.encode(*grid.cell_centers(cells[rows < 0])))
+        missing, where = np.unique(cells[rows < 0], return_inverse=True)
+        embedding[rows < 0] = unit_half(self.encoder.encode(*grid.cell_centers(missing)))[0][where]
         return embedding
 
 

@@ -44,6 +44,7 @@ RANKS = {
     "satclip_index.search.index": 8,
     "satclip_index.search.bulk": 9,
     "satclip_index.search.geography": 9,
+    "satclip_index.components": 9,
     "satclip_index.candidates": 6,
     "satclip_index.ranking": 9,
     "satclip_index.differences": 9,
