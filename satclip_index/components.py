@@ -6,11 +6,10 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save
 
 from .errors import CorruptAtlasError, QueryError
 from .search.index import Index
-from .search.tensors import map_tensors
+from .search.tensors import map_tensors, write_tensors
 
 COMPONENTS_NAME = "components.safetensors"
 _MOST_CELLS = 50_000  # what the components are fitted on
@@ -60,7 +59,7 @@ class Components:
     def write(self, root: Path) -> None:
         """Write them into the folder of an atlas."""
         tensors = {"mean": self.mean, "components": self.components, "variance": self.variance}
-        (root / COMPONENTS_NAME).write_bytes(save(tensors))
+        write_tensors(root / COMPONENTS_NAME, tensors)
 
     def project(self, embedding: NDArray[np.float32], count: int) -> NDArray[np.float32]:
         """Return the coordinates of embeddings along the first components.

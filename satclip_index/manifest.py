@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from .durable import replacing
 from .errors import AtlasNotFoundError, CorruptAtlasError, ResolutionError
 
 FORMAT_VERSION = 2
@@ -66,7 +67,8 @@ class ResolutionEntry:
 class Manifest:
     """What ``manifest.json`` says. It is written last, so its presence means that the atlas is complete.
 
-    ``components`` says what the principal components were fitted on, and which share of the variance the first have.
+    ``components`` says what the principal components were fitted on, and which share of the variance the first have;
+    ``sha256`` is that of its own text while this was empty.
     """
 
     encoder: dict[str, Any]
@@ -78,6 +80,7 @@ class Manifest:
     libraries: dict[str, str]
     components: dict[str, Any]
     format_version: int = FORMAT_VERSION
+    sha256: str = ""
 
     def entry(self, res: int) -> ResolutionEntry:
         """Return the entry of a resolution, or raise ResolutionError naming those there are."""
@@ -94,11 +97,11 @@ class Manifest:
 
     def write(self, root: Path) -> None:
         """Write the manifest into an atlas folder, atomically."""
-        described = asdict(self)
-        described["resolutions"] = {str(res): entry for res, entry in described["resolutions"].items()}
-        partial = root / f"{MANIFEST_NAME}.partial"
-        partial.write_text(json.dumps(described, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        partial.replace(root / MANIFEST_NAME)
+        described = asdict(self) | {"sha256": ""}
+        described["resolutions"] = {str(res): asdict(entry) for res, entry in self.resolutions.items()}
+        described["sha256"] = hashlib.sha256(_text(described)).hexdigest()
+        with replacing(root / MANIFEST_NAME) as partial:
+            partial.write_bytes(_text(described))
 
     @classmethod
     def read(cls, root: Path) -> Self:
@@ -173,6 +176,21 @@ class Manifest:
                 raise CorruptAtlasError(f"{file} is missing. {remedy}")
             if file.stat().st_size != entry.size:
                 raise CorruptAtlasError(f"{file} has {file.stat().st_size} bytes; expected {entry.size}. {remedy}")
+
+
+def is_as_written(text: bytes) -> bool:
+    """Return whether the text of a manifest is, byte for byte, what was written; True too if it never said."""
+    try:
+        described = json.loads(text)
+        told = described.get("sha256", "")
+        signed = hashlib.sha256(_text(described | {"sha256": ""})).hexdigest()
+        return bool(_text(described) == text and told in ("", signed))
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return False
+
+
+def _text(described: dict[str, Any]) -> bytes:
+    return (json.dumps(described, indent=1, sort_keys=True) + "\n").encode()
 
 
 def library_versions(names: Iterable[str] = _LIBRARIES) -> dict[str, str]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from .durable import replacing
 from .errors import CorruptAtlasError, QueryError
 from .grid import Cells
 
@@ -34,7 +35,7 @@ def write_shard(
     Parameters
     ----------
     path : Path
-        Where; written as ``NAME.partial`` and renamed.
+        Where; it is there whole or not at all.
     cells : (n,) uint64
         Ascending.
     lon, lat : (n,) float64
@@ -63,22 +64,21 @@ def write_shard(
     bbox = (lon.min(), lat.min(), lon.max(), lat.max()) if lon.size else None
     footer = {"geo": json.dumps(geo_metadata(["Point"], bbox)), "emb": json.dumps(described, sort_keys=True)}
     table = table.replace_schema_metadata(footer)
-    partial = path.with_name(f"{path.name}.partial")
-    pq.write_table(
-        table,
-        partial,
-        compression="zstd",
-        use_dictionary=False,
-        row_group_size=_ROW_GROUP_ROWS,
-        column_encoding={
-            "cell": "DELTA_BINARY_PACKED",
-            "lon": "BYTE_STREAM_SPLIT",
-            "lat": "BYTE_STREAM_SPLIT",
-            "norm": "BYTE_STREAM_SPLIT",
-            "embedding.list.element": "BYTE_STREAM_SPLIT",
-        },
-    )
-    partial.replace(path)
+    with replacing(path) as partial:
+        pq.write_table(
+            table,
+            partial,
+            compression="zstd",
+            use_dictionary=False,
+            row_group_size=_ROW_GROUP_ROWS,
+            column_encoding={
+                "cell": "DELTA_BINARY_PACKED",
+                "lon": "BYTE_STREAM_SPLIT",
+                "lat": "BYTE_STREAM_SPLIT",
+                "norm": "BYTE_STREAM_SPLIT",
+                "embedding.list.element": "BYTE_STREAM_SPLIT",
+            },
+        )
 
 
 def read_columns(paths: Sequence[Path], columns: Sequence[str]) -> dict[str, NDArray[Any]]:

@@ -11,6 +11,7 @@ from .conftest import ROOT
 # As DESIGN.md, "Parts and direction": a module imports only modules of a lower rank.
 RANKS = {
     "satclip_index.errors": 0,
+    "satclip_index.durable": 1,
     "satclip_index.coordinates": 1,
     "satclip_index.grid": 2,
     "satclip_index.harmonics": 2,
@@ -44,6 +45,7 @@ RANKS = {
     "satclip_index.search.index": 8,
     "satclip_index.search.bulk": 9,
     "satclip_index.search.geography": 9,
+    "satclip_index.search.segment": 10,
     "satclip_index.components": 9,
     "satclip_index.candidates": 6,
     "satclip_index.ranking": 9,
@@ -59,6 +61,11 @@ RANKS = {
     "satclip_index.lattice": 3,
     "satclip_index.standalone": 5,
     "satclip_index.atlas": 12,
+    "satclip_index.journal": 3,
+    "satclip_index.target": 4,
+    "satclip_index.assemble": 11,
+    "satclip_index.shards": 11,
+    "satclip_index.parts": 12,
     "satclip_index.build": 13,
     "satclip_index.functions": 13,
     "satclip_index.sql": 14,
