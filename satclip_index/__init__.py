@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .neighbors import Neighbors as Neighbors
     from .places import Place as Place
     from .sql import connect as connect
+    from .verify import verify_atlas as verify_atlas
 
 # Each name is imported when it is first used, so that `import satclip_index` loads no torch, pyarrow or duckdb.
 _HOMES = {
@@ -28,6 +29,7 @@ _HOMES = {
     "build_atlas": "build",
     "connect": "sql",
     "open_atlas": "atlas",
+    "verify_atlas": "verify",
 }
 __all__ = list(_HOMES)
 

@@ -100,6 +100,54 @@ def read_columns(paths: Sequence[Path], columns: Sequence[str]) -> dict[str, NDA
     return {name: np.concatenate([_numpy(chunk) for chunk in table[name].chunks]) for name in columns}
 
 
+def read_shard(path: Path, dim: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return every column of one shard, as :func:`write_shard` took them, and what its footer says of the embeddings.
+
+    ``embedding`` is (n, dim); ``geometry`` is not returned, but is found to be the points of ``lon`` and ``lat``.
+
+    Raises
+    ------
+    CorruptAtlasError
+        If the file cannot be read, or its columns are not those of an atlas.
+    """
+    expected = pa.schema(
+        {
+            "cell": pa.uint64(),
+            "lon": pa.float64(),
+            "lat": pa.float64(),
+            "land": pa.bool_(),
+            "norm": pa.float32(),
+            "embedding": pa.list_(pa.float32(), dim),
+            "geometry": pa.binary(),
+        }
+    )
+    file = _open(path)
+    found = file.schema_arrow
+    if not found.equals(expected):
+        raise CorruptAtlasError(f"{path} has the columns {_types(found)}; expected {_types(expected)}.")
+    try:
+        table = file.read().combine_chunks()
+        described = json.loads(found.metadata[b"emb"])
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    if any(column.null_count for column in table.columns):
+        raise CorruptAtlasError(f"{path} has missing values; an atlas has none.")
+    columns = {name: _numpy(_whole(table[name])) for name in ("cell", "lon", "lat", "land", "norm")}
+    columns["embedding"] = _numpy(_whole(table["embedding"]).flatten()).reshape(-1, dim)
+    if not _whole(table["geometry"]).equals(wkb_points(columns["lon"], columns["lat"])):
+        raise CorruptAtlasError(f"{path} has geometries that are not the points of its lon and lat.")
+    return columns, described
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    combined = column.combine_chunks()
+    return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined
+
+
+def _types(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} {field.type}" for field in schema)
+
+
 def dataset_of(paths: Sequence[Path], root: Path) -> Any:
     """Return shards below ``root`` as a pyarrow dataset; their folder, ``res=R``, is a column of it."""
     import pyarrow.dataset as ds

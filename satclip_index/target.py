@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .durable import sync
+from .durable import exchange, sync
 from .errors import AtlasExistsError, BuildError, OutputError, SatclipIndexError
 from .journal import JOURNAL_NAME, Journal
 from .manifest import MANIFEST_NAME
@@ -131,9 +131,12 @@ class Target:
         """Rename the finished folder; an old atlas is set aside first and removed last."""
         sync(self.partial)
         shutil.rmtree(self._old, ignore_errors=True)
-        if self.path.exists():
-            self.path.rename(self._old)
-        self.partial.rename(self.path)
+        if self.path.exists() and exchange(self.partial, self.path):
+            self.partial.rename(self._old)
+        else:
+            if self.path.exists():
+                self.path.rename(self._old)
+            self.partial.rename(self.path)
         sync(self.path.parent)
         self._recover()
 

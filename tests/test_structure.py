@@ -66,6 +66,8 @@ RANKS = {
     "satclip_index.assemble": 11,
     "satclip_index.shards": 11,
     "satclip_index.parts": 12,
+    "satclip_index.agreement": 12,
+    "satclip_index.verify": 13,
     "satclip_index.build": 13,
     "satclip_index.functions": 13,
     "satclip_index.sql": 14,

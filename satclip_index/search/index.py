@@ -44,7 +44,10 @@ class Index:
     @classmethod
     def open(cls, root: Path, manifest: Manifest, res: int) -> Self:
         """Return a resolution of the atlas at ``root``, or raise ResolutionError or CorruptAtlasError."""
-        return cls.of_folder(root / f"res={res}", manifest.entry(res), manifest.dim)
+        try:
+            return cls.of_folder(root / f"res={res}", manifest.entry(res), manifest.dim)
+        finally:
+            manifest.check_current(root)
 
     @classmethod
     def of_folder(cls, folder: Path, entry: ResolutionEntry, dim: int) -> Self:
