@@ -3,8 +3,9 @@
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import asdict
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .encoder import Encoder
 
 _CPU_BATCH = 1024  # the bounds of batches decide the last bits of sums, so they are the same on any number of workers
+_CPU_PIECE = 8 * _CPU_BATCH
 _GPU_BATCH = 65_536
 
 
@@ -64,7 +66,7 @@ def build_parts(
     if progress and done:
         progress(done, total)
     is_land(np.zeros(1), np.zeros(1))  # the mask is read once, not by every worker
-    with _encoding(encoder, device) as encode:
+    with _encoding(encoder, device, workers) as encode:
 
         def work(shard: Shard) -> None:
             journal.add(shard.name, build_shard(root, shard, encoder, encode, land_only=land_only))
@@ -106,19 +108,30 @@ def _is_there(part: Part | None, there: set[str]) -> bool:
 
 
 @contextmanager
-def _encoding(encoder: "Encoder", device: str) -> Iterator[Encode]:
-    """Yield a way to encode that many threads may use: side by side on processors, in turns on a GPU."""
+def _encoding(encoder: "Encoder", device: str, workers: int) -> Iterator[Encode]:
+    """Yield a way to encode that many threads may use.
+
+    On processors, a few batches of whichever shard are a piece of work, so that one large shard keeps all of them busy,
+    and encoding goes on while another shard is written. On a GPU, shards take turns.
+    """
     from .encoder import device_kind, one_thread_each
 
-    on_gpu = device_kind(device) == "cuda"
-    turn = Lock() if on_gpu else nullcontext()
-    batch_size = _GPU_BATCH if on_gpu else _CPU_BATCH
+    on_gpu, turn = device_kind(device) == "cuda", Lock()
 
-    def encode(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.float32]:
-        with turn:
-            return encoder.encode(lon, lat, device=device, batch_size=batch_size)
+    with one_thread_each(), ThreadPoolExecutor(workers) as pool:
 
-    with one_thread_each():
+        def encode(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.float32]:
+            if on_gpu:
+                with turn:
+                    return encoder.encode(lon, lat, device=device, batch_size=_GPU_BATCH)
+            pieces = [slice(start, start + _CPU_PIECE) for start in range(0, lon.size, _CPU_PIECE)]
+            work = partial(encoder.encode, device=device, batch_size=_CPU_BATCH)
+            raw = pool.map(work, [lon[piece] for piece in pieces], [lat[piece] for piece in pieces])
+            out = np.empty((lon.size, encoder.dim), np.float32)
+            for piece, values in zip(pieces, raw, strict=True):
+                out[piece] = values
+            return out
+
         yield encode
 
 
