@@ -19,11 +19,12 @@ from typing import Any
 from common import describe_machine
 from satclip_index import grid, open_atlas
 from satclip_index.assemble import assemble
-from satclip_index.encoder import Encoder, one_thread_each, unit_half
+from satclip_index.encoder import Encoder, unit_half
 from satclip_index.land import is_land
 from satclip_index.manifest import FileEntry
 from satclip_index.search.segment import write_segment
 from satclip_index.shards import described, shards_of
+from satclip_index.steady import one_thread_each
 from satclip_index.store import write_shard
 
 COMMAND = [sys.executable, "-c", "from satclip_cli.main import main; main()"]

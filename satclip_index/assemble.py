@@ -47,12 +47,14 @@ def assemble(folder: Path, res: int, segments: Sequence[Path]) -> ResolutionEntr
 
 def similarity_quantiles(vectors: Vectors, land_rows: NDArray[np.int64]) -> tuple[float, ...]:
     """Return the quantiles of the similarity of random pairs of land cells, over at most 2,048 of them."""
+    from .steady import inner_products
+
     rng = np.random.default_rng(0)
     rows = (
         np.sort(rng.choice(land_rows, size=min(2048, land_rows.size), replace=False)) if land_rows.size else land_rows
     )
     sample = vectors.of_rows(rows)
-    upper = (sample @ sample.T)[np.triu_indices(rows.size, k=1)]
+    upper = inner_products(sample)[np.triu_indices(rows.size, k=1)]
     if not upper.size:
         return tuple(np.linspace(-1, 1, _LEVELS.size).tolist())
     return tuple(np.maximum.accumulate(np.quantile(upper.astype(np.float64), _LEVELS)).tolist())

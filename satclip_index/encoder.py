@@ -5,9 +5,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
@@ -21,6 +20,7 @@ from .coordinates import check_coordinates
 from .errors import EncoderError
 from .harmonics import real_harmonics
 from .siren import Hyperparameters, Siren
+from .steady import one_thread_each
 from .weights import download, read_weights, write_weights
 
 __all__ = ["BUNDLED", "Encoder", "Hyperparameters", "Siren", "best_device", "unit_half"]
@@ -197,17 +197,6 @@ def _each_on_one_thread(work: Callable[[int], None], items: Sequence[int]) -> No
     with one_thread_each() as threads, ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(work, items):
             pass
-
-
-@contextmanager
-def one_thread_each() -> Iterator[int]:
-    """Let torch use one thread for each that calls it, and yield how many it had; sums are the same on any number."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield threads
-    finally:
-        torch.set_num_threads(threads)
 
 
 def unit_half(raw: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -114,7 +114,8 @@ def _encoding(encoder: "Encoder", device: str, workers: int) -> Iterator[Encode]
     On processors, a few batches of whichever shard are a piece of work, so that one large shard keeps all of them busy,
     and encoding goes on while another shard is written. On a GPU, shards take turns.
     """
-    from .encoder import device_kind, one_thread_each
+    from .encoder import device_kind
+    from .steady import one_thread_each
 
     on_gpu, turn = device_kind(device) == "cuda", Lock()
 
