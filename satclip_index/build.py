@@ -91,7 +91,8 @@ def build_atlas(
     encoder = encoder if isinstance(encoder, Encoder) else Encoder.load(encoder)
     encoder.encode(0.0, 0.0, device=device)  # a device that cannot be used shows before anything is written
     recipe = _recipe(encoder, wanted, land_only, device)
-    need = estimated_bytes(wanted, land_only=land_only) + _segment_bytes(wanted, land_only=land_only)
+    need = estimated_bytes(wanted, land_only=land_only, dim=encoder.dim)
+    need += _segment_bytes(wanted, land_only=land_only, dim=encoder.dim)
     with target.locked(need):
         if resume and target.holds_atlas() and _is_made_by(recipe, target.path):
             shutil.rmtree(target.partial, ignore_errors=True)
@@ -112,7 +113,7 @@ def estimated_bytes(res: Sequence[int], *, land_only: bool = False, dim: int = 2
     return int(rows * (PARQUET_BYTES_PER_ROW * dim / 256 + index_bytes_per_row))
 
 
-def _segment_bytes(res: Sequence[int], *, land_only: bool, dim: int = 256) -> int:
+def _segment_bytes(res: Sequence[int], *, land_only: bool, dim: int) -> int:
     """Return about how many bytes more a build takes before its finest resolution is put together."""
     rows = grid.cell_count(max(res)) * (_LAND_SHARE if land_only else 1.0)
     return int(rows * (2 * dim + _tree_bytes_per_row(dim)))

@@ -47,16 +47,20 @@ class Journal:
 
     @classmethod
     def read(cls, root: Path) -> Self | None:
-        """Return the journal of a folder, or None if there is none; a last line that was cut off does not count."""
+        """Return the journal of a folder, or None if there is none; from a line that cannot be read on, nothing counts."""
         try:
-            lines = (root / JOURNAL_NAME).read_bytes().split(b"\n")[:-1]
-            build, *parts = [json.loads(line) for line in lines]
-            found = {
-                part["part"]: Part(tuple(FileEntry(**file) for file in part["files"]), part["said"]) for part in parts
-            }
-            return cls(root, build["build"], found)
+            first, *lines = (root / JOURNAL_NAME).read_bytes().split(b"\n")[:-1]
+            journal = cls(root, dict(json.loads(first)["build"]), {})
         except (OSError, ValueError, KeyError, TypeError):
             return None
+        for line in lines:
+            try:
+                part = json.loads(line)
+                files = tuple(FileEntry(**file) for file in part["files"])
+                journal.parts[part["part"]] = Part(files, dict(part["said"]))
+            except (ValueError, KeyError, TypeError):
+                break
+        return journal
 
     def add(self, name: str, files: tuple[FileEntry, ...], said: dict[str, Any] | None = None) -> None:
         """Write down that a part is finished; its files are on the disk."""

@@ -13,7 +13,7 @@ from .errors import AtlasExistsError, BuildError, OutputError, SatclipIndexError
 from .journal import JOURNAL_NAME, Journal
 from .manifest import MANIFEST_NAME
 
-_START_OVER = "start over with --force (force=True)"
+_START_OVER = "start over with --force"
 
 
 class Target:
@@ -105,15 +105,13 @@ class Target:
         """
         found = self._unfinished()
         if found and not force and not resume:
-            raise BuildError(
-                f"An unfinished build is in {self.partial}/. Go on with --resume (resume=True), or {_START_OVER}."
-            )
+            raise BuildError(f"An unfinished build is in {self.partial}/. Go on with --resume, or {_START_OVER}.")
         if found and resume:
             if different := [name for name in recipe if found.build.get(name) != recipe[name]]:
                 was, now = (_told(said.get(different[0])) for said in (found.build, recipe))
                 raise BuildError(
                     f"The unfinished build in {self.partial}/ has {different[0]} {was}; this one has {now}. "
-                    f"Ask for the same, or {_START_OVER} and without --resume."
+                    f"Ask for the same, or {_START_OVER} instead of --resume."
                 )
             for stray in self.partial.rglob("*.partial"):
                 stray.unlink()

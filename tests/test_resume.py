@@ -43,6 +43,21 @@ def test_the_number_of_workers_leaves_no_trace(tmp_path, encoder_file, whole, wo
     assert digests(build(tmp_path / "atlas", encoder_file, res=RES, workers=workers).path) == whole(RES)
 
 
+def test_the_number_of_threads_leaves_no_trace(tmp_path, run_python):
+    """By components of 256 dimensions, on which one and four threads of OpenBLAS disagree."""
+    make_encoder(dim=256).save(tmp_path / "encoder.safetensors")
+    program = """
+import sys
+from satclip_index import build_atlas
+build_atlas(sys.argv[1] + "/" + sys.argv[2], encoder=sys.argv[1] + "/encoder.safetensors", res=[1, 2], device="cpu")
+"""
+    for threads in ("1", "4"):
+        environment = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        done = run_python(program, tmp_path, threads, env=environment)
+        assert done.returncode == 0, done.stderr
+    assert digests(tmp_path / "1") == digests(tmp_path / "4")
+
+
 @pytest.mark.parametrize("after", [0.0, 0.01, 0.1, 1.0])
 def test_a_resumed_build_gives_the_bytes_of_a_whole_one(tmp_path, encoder_file, whole, after):
     interrupted(tmp_path / "atlas", encoder_file, res=RES, after=after)
@@ -115,10 +130,12 @@ def test_what_was_damaged_since_is_made_again(tmp_path, encoder_file, whole, nam
     assert digests(build(tmp_path / "atlas", encoder_file, res=RES, resume=True).path) == whole(RES)
 
 
-def test_a_journal_cut_off_in_a_line_is_read_up_to_that(tmp_path, encoder_file, whole):
+@pytest.mark.parametrize("damage", ["cut", "garbage"])
+def test_a_journal_is_read_up_to_what_cannot_be(tmp_path, encoder_file, whole, damage):
     interrupted(tmp_path / "atlas", encoder_file, res=RES, after=0.1)
     path = tmp_path / "atlas.partial" / "journal.jsonl"
-    path.write_bytes(path.read_bytes()[:-7])
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(path.read_bytes()[:-7] if damage == "cut" else b"\n".join([*lines[:2], b"\0\0", *lines[2:]]))
     assert digests(build(tmp_path / "atlas", encoder_file, res=RES, resume=True).path) == whole(RES)
 
 
