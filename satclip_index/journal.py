@@ -47,7 +47,7 @@ class Journal:
 
     @classmethod
     def read(cls, root: Path) -> Self | None:
-        """Return the journal of a folder, or None if there is none; from a line that cannot be read on, nothing counts."""
+        """Return the journal of a folder, up to the first line that cannot be read, or None if there is none."""
         try:
             first, *lines = (root / JOURNAL_NAME).read_bytes().split(b"\n")[:-1]
             journal = cls(root, dict(json.loads(first)["build"]), {})
