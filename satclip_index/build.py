@@ -125,7 +125,8 @@ def _tree_bytes_per_row(dim: int) -> float:
 
 def _check_workers(workers: int | None) -> int:
     if workers is None:
-        return min(_MOST_WORKERS, len(os.sched_getaffinity(0)))
+        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return min(_MOST_WORKERS, processors)
     if isinstance(workers, bool) or not isinstance(workers, int | np.integer) or workers < 1:
         raise BuildError(f"workers is {workers!r}; expected a whole number of at least 1.")
     return int(workers)

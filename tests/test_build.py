@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import satclip_index as si
-from satclip_index.build import build_atlas, estimated_bytes
+from satclip_index.build import _segment_bytes, build_atlas, estimated_bytes
 from satclip_index.errors import (
     AtlasExistsError,
     AtlasNotFoundError,
@@ -174,6 +174,13 @@ def test_force_replaces_an_atlas_once_the_new_one_is_complete(tmp_path, encoder)
     assert seen == [encoder.sha256]
     assert made.manifest.encoder["sha256"] == other.sha256
     assert made.resolutions == [2]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["atlas"]
+
+
+def test_an_atlas_is_replaced_where_folders_cannot_be_swapped_in_one_step(tmp_path, encoder, monkeypatch):
+    build(tmp_path / "atlas", encoder)
+    monkeypatch.setattr("satclip_index.target.exchange", lambda path, other: False)  # as on macOS
+    assert build(tmp_path / "atlas", encoder, res=[2], force=True).resolutions == [2]
     assert [entry.name for entry in tmp_path.iterdir()] == ["atlas"]
 
 
@@ -346,6 +353,17 @@ def test_the_size_estimate_is_near_for_256_dimensions(tmp_path):
     size = sum(path.stat().st_size for path in made.path.rglob("*") if path.is_file())
     assert estimated_bytes([3]) == pytest.approx(size, rel=0.35)
     assert estimated_bytes([3], land_only=True) < estimated_bytes([3]) / 2
+
+
+def test_segments_are_within_what_the_disk_is_asked_for(tmp_path):
+    seen = []
+
+    def largest(done, total):  # nothing is put together yet
+        files = (tmp_path / "atlas.partial" / "res=3" / "segments").iterdir()
+        seen.append(sum(path.stat().st_size for path in files))
+
+    build(tmp_path / "atlas", make_encoder(L=10, capacity=64, dim=256), res=3, progress=largest)
+    assert _segment_bytes([3], land_only=False, dim=256) == pytest.approx(seen[-1], rel=0.2)
 
 
 def test_an_atlas_that_was_being_replaced_when_the_builder_died_is_put_back(encoder_file, tmp_path):
