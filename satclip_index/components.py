@@ -14,6 +14,7 @@ from .search.tensors import map_tensors, write_tensors
 COMPONENTS_NAME = "components.safetensors"
 _MOST_CELLS = 50_000  # what the components are fitted on
 _SHARES_TOLD = 16
+_ROWS_AT_ONCE = 1024  # far from each other: with what the system maps around each, 64 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,11 @@ def write_components(root: Path, index: Index) -> dict[str, Any]:
     land = np.flatnonzero(index.tree.rows.land)
     rows = land if land.size else np.arange(len(index))
     picked = rows[np.linspace(0, rows.size - 1, min(rows.size, _MOST_CELLS)).astype(np.int64)]
-    fitted = Components.fit(index.vectors.of_rows(picked))
+    vectors = np.empty((picked.size, index.vectors.dim), np.float32)
+    for start in range(0, picked.size, _ROWS_AT_ONCE):
+        vectors[start : start + _ROWS_AT_ONCE] = index.vectors.of_rows(picked[start : start + _ROWS_AT_ONCE])
+        index.vectors.let_go()
+    fitted = Components.fit(vectors)
     fitted.write(root)
     on = "land cells" if land.size else "cells"
     return {"res": index.res, "fitted_on": on, "cells": int(picked.size), "variance_shares": fitted.shares()}

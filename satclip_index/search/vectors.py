@@ -1,6 +1,8 @@
 """The stored vectors, read where they lie in ``index.faiss``."""
 
+import mmap
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +45,8 @@ class Vectors:
         size = path.stat().st_size if path.is_file() else 0
         if not 0 < codes_offset == size - rows * (2 * dim + _ID_BYTES):
             raise CorruptAtlasError(f"{path} does not hold {rows} vectors of {dim}. Build the atlas again.")
-        self.codes = np.asarray(np.memmap(path, dtype=np.uint16, mode="r", offset=codes_offset))
+        mapped = np.memmap(path, dtype=np.uint16, mode="r", offset=codes_offset)
+        self.codes, self._file = np.asarray(mapped), cast(mmap.mmap, mapped.base)
         self.start, self.dim = start, dim
         self.first = start[:-1] * (dim + _ID_BYTES // 2)
 
@@ -54,6 +57,11 @@ class Vectors:
         """Return where in ``codes`` the vector of each row begins, (n,) int64."""
         lists = np.searchsorted(self.start, rows, side="right") - 1
         return self.first[lists] + (rows - self.start[lists]) * self.dim
+
+    def let_go(self) -> None:
+        """Take the pages read so far out of this process's memory; they are read again when they are used again."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._file.madvise(mmap.MADV_DONTNEED)
 
     def ids_of_rows(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the id that FAISS gives each row: itself."""
