@@ -24,6 +24,7 @@ from .zoom import check_zoom, zoom_in
 
 if TYPE_CHECKING:
     from .encoder import Encoder
+    from .joined import Joined
 
 
 class Atlas:
@@ -329,6 +330,64 @@ class Atlas:
         rules = Unusual(check_k(k), beyond_km, apart_km, bounds, ocean)
         asked = rules.describe() | {"res": int(res), "encoder": self.manifest.encoder["name"], "exact": True}
         return unusual_cells(rules, index, self.manifest.entry(res), asked, progress=progress)
+
+    def join(
+        self,
+        table: Any,
+        *,
+        lon: str | None = None,
+        lat: str | None = None,
+        cell: str | None = None,
+        res: int | None = None,
+        exact: bool = False,
+        embedding: str | None = None,
+        components: int | None = None,
+        like: Any = (),
+        geometry: str | None = None,
+        strict: bool = False,
+        descendants: bool = False,
+        device: str = "auto",
+    ) -> "Joined":
+        """Return a table with columns for the cell that each row lies in, as a stream: :class:`Joined`.
+
+        Parameters
+        ----------
+        table : str, Path, or table of pandas, Polars or Arrow
+            A file of points or cells: CSV, TSV, Parquet, GeoParquet, JSON, JSON lines or GeoJSON; or a table in memory.
+        lon, lat, cell, res :
+            As :meth:`like` has them. Of a finer cell its ancestor is taken.
+        exact : bool
+            Embed the point itself instead of taking the stored embedding of its cell.
+        embedding : {"list", "columns", "none"}, optional
+            Whether it is one column or one for each dimension; by default a list, or none with ``components``.
+        components : int, optional
+            Add the first so many principal components, ``pc_01`` and on.
+        like : place, or list of places
+            Add the ``similarity`` to each; of several, ``similarity_1`` and on.
+        geometry, strict, descendants :
+            As :class:`Joined` has them.
+        device : str
+            Where ``exact`` runs: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
+        """
+        from .joining import embed_points, join_cells
+
+        res = self.resolutions[-1] if res is None else grid.check_res(res)
+        self.manifest.entry(res)  # it is one of the atlas
+        return join_cells(
+            table,
+            res=res,
+            dim=self.manifest.dim,
+            vectors_of=self._vectors_of,
+            exact=embed_points(self.encoder, device) if exact else None,
+            components=lambda: self.components,
+            position={"lon": lon, "lat": lat, "cell": cell},
+            embedding=embedding,
+            count=components,
+            like=like,
+            geometry=geometry,
+            strict=strict,
+            descendants=descendants,
+        )
 
     def _question(self, place: Any, unlike: Any, k: int | None, res: int | None, *rules: Any) -> Question:
         """Return a question at a resolution of this atlas."""

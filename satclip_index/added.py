@@ -1,0 +1,131 @@
+"""The columns that are added to a table: of each row's place, what an atlas or an encoder knows."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .boundaries import cell_polygons
+from .components import Components
+from .errors import QueryError
+from .positions import Located
+from .store import wkb_points
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Vectors = NDArray[np.float32]
+Embed = Callable[[Located], tuple[Vectors, Vectors | None]]
+"""Of places, their embeddings, (m, dim), and the lengths that were divided out, (m,), if these are asked for."""
+
+EMBEDDINGS = ("list", "columns", "none")
+GEOMETRIES = ("point", "polygon", "none")
+_PREFIX = "satclip_"
+_ROWS_AT_ONCE = 8192  # whose embeddings are in float64 at a time
+
+
+@dataclass(frozen=True)
+class Added:
+    """Which columns to add, and what they are made of.
+
+    Attributes
+    ----------
+    embed : function
+        The embeddings of places.
+    dim : int
+        Their width.
+    cell : bool
+        Whether to add the cell.
+    norm : bool
+        Whether to add the length of the raw embedding.
+    embedding : {"list", "columns", "none"}
+        The embedding as one column, as one for each dimension, or not at all.
+    components : Components, optional
+        Principal components, and of them the first ``count`` to be added.
+    count : int
+    queries : (q, dim) float32
+        Vectors to add the similarity to.
+    """
+
+    embed: Embed
+    dim: int
+    cell: bool = True
+    norm: bool = False
+    embedding: str = "list"
+    components: Components | None = None
+    count: int = 0
+    queries: Vectors = field(default_factory=lambda: np.empty((0, 0), np.float32))
+
+    def __post_init__(self) -> None:
+        _check("embedding", self.embedding, EMBEDDINGS)
+
+    def columns(self, places: Located, geometry: str) -> "dict[str, pa.Array]":
+        """Return the columns of some places, m values each, under our own names."""
+        import pyarrow as pa
+
+        found: dict[str, pa.Array] = {"cell": pa.array(places.cell, pa.uint64())} if self.cell else {}
+        if self.norm or self.embedding != "none" or self.components is not None or len(self.queries):
+            nothing = np.empty((0, self.dim), np.float32), np.empty(0, np.float32)
+            vectors, norm = self.embed(places) if places.lon.size else nothing
+            similarities = self._similarities(vectors).T
+            for i, similarity in enumerate(similarities, 1):
+                found[f"similarity_{i}" if len(similarities) > 1 else "similarity"] = pa.array(similarity)
+            if self.embedding == "list":
+                starts = pa.array(np.arange(len(vectors) + 1, dtype=np.int32) * np.int32(self.dim))
+                found["embedding"] = pa.ListArray.from_arrays(starts, pa.array(vectors.ravel()))
+            elif self.embedding == "columns":
+                found |= _each("embedding", vectors, first=0, digits=len(str(self.dim - 1)))
+            if self.norm:
+                found["norm"] = pa.array(norm)
+            if self.components is not None:
+                projected = self.components.project(vectors, self.count)
+                found |= _each("pc", projected, first=1, digits=max(2, len(str(self.count))))
+        if geometry == "point":
+            found["geometry"] = wkb_points(places.lon, places.lat)
+        elif geometry == "polygon":
+            found["geometry"] = cell_polygons(places.cell)
+        return found
+
+    def _similarities(self, vectors: Vectors) -> Vectors:
+        """Return inner products with the queries, (m, q), summed in float64."""
+        queries, found = self.queries.astype(np.float64).T, np.empty((len(vectors), len(self.queries)), np.float32)
+        for start in range(0, len(vectors) if len(self.queries) else 0, _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            found[rows] = vectors[rows].astype(np.float64) @ queries
+        return found
+
+
+def names_beside(names: Iterable[str], taken: Iterable[str]) -> dict[str, str]:
+    """Return what our columns are called beside others: one whose name is taken, in any case, gets a prefix."""
+    used = {name.lower() for name in taken}
+    given = {}
+    for name in names:
+        free = name
+        while free.lower() in used:
+            free = f"{_PREFIX}{free}"
+        used.add(free.lower())
+        given[name] = free
+    return given
+
+
+def check_geometry(geometry: str | None, *, cells: bool) -> str | None:
+    """Return which geometry to add, or raise QueryError; None is for the format to choose."""
+    if geometry is not None:
+        _check("geometry", geometry, GEOMETRIES)
+    if geometry == "polygon" and not cells:
+        raise QueryError("geometry is 'polygon', which is the boundary of a cell; expected point or none.")
+    return geometry
+
+
+def _each(name: str, values: Vectors, *, first: int, digits: int) -> "dict[str, pa.Array]":
+    import pyarrow as pa
+
+    columns = np.ascontiguousarray(values.T)
+    return {f"{name}_{i:0{digits}}": pa.array(column) for i, column in enumerate(columns, first)}
+
+
+def _check(name: str, value: str, expected: tuple[str, ...]) -> None:
+    if value not in expected:
+        raise QueryError(f"{name} is {value!r}; expected {', '.join(expected)}.")
