@@ -47,6 +47,8 @@ class Added:
     count : int
     queries : (q, dim) float32
         Vectors to add the similarity to.
+    halves : bool
+        Whether half precision holds the embeddings exactly.
     """
 
     embed: Embed
@@ -57,6 +59,7 @@ class Added:
     components: Components | None = None
     count: int = 0
     queries: Vectors = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    halves: bool = True
 
     def __post_init__(self) -> None:
         _check("embedding", self.embedding, EMBEDDINGS)

@@ -123,22 +123,21 @@ class Joined:
         kind = format_of(target, format)
         theirs = geometry_in(self.source.types)
         geometry = self.geometry or ("point" if kind in ("parquet", "geojson") and not theirs else "none")
-        ours = names_beside(self._names(geometry), self.source.types).get("geometry")
-        held = Geometries(ours or theirs, theirs, {"point": "Point", "polygon": "Polygon"}.get(geometry))
+        ours = names_beside(self.added.columns(_nowhere(), geometry), self.source.types)
+        kinds = {"point": "Point", "polygon": "Polygon"}
+        held = Geometries(ours.get("geometry", theirs), theirs, kinds.get(geometry))
+        halves = {ours["embedding"]: self.added.dim} if self.added.halves and "embedding" in ours else {}
         is_path = isinstance(target, str | Path)
         with whole_file(Path(target), self.source.name) if is_path else nullcontext(target) as file:
             answer = self._answer()
             schema = self._schema(answer, geometry)
-            write_batches(schema, lambda then: self._results(answer, geometry, progress, then), file, kind, held)
+            write_batches(schema, lambda then: self._results(answer, geometry, progress, then), file, kind, held, halves)
 
     def remark(self) -> str:
         """Return one line that says how many rows have no place, and why; nothing where all have one."""
         if not self.left_out:
             return ""
         return f"{sum(self.left_out.values()):,} of {self.rows:,} rows could not be placed: {_reasons(self.left_out)}."
-
-    def _names(self, geometry: str) -> list[str]:
-        return list(self.added.columns(_nowhere(), geometry))
 
     def _answer(self) -> "pa.RecordBatchReader":
         """Return every row: what its position is found from, then its columns."""

@@ -106,7 +106,14 @@ def embed_table(
     return Joined(
         source,
         find_position(source.name, source.types, lon=lon, lat=lat, cell=cell, cells=True),
-        Added(embed_points(encoder, device, raw=raw), encoder.dim, cell=False, norm=not raw, embedding=embedding),
+        Added(
+            embed_points(encoder, device, raw=raw),
+            encoder.dim,
+            cell=False,
+            norm=not raw,
+            embedding=embedding,
+            halves=not raw,
+        ),
         geometry=check_geometry(geometry, cells=False),
         strict=strict,
     )

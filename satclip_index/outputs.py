@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +80,14 @@ def whole_file(path: Path, source: str) -> Iterator[IO[bytes]]:
         partial.unlink(missing_ok=True)
 
 
-def write_batches(schema: "pa.Schema", batches: Batches, file: IO[bytes], kind: str, geometries: Geometries) -> None:
+def write_batches(
+    schema: "pa.Schema",
+    batches: Batches,
+    file: IO[bytes],
+    kind: str,
+    geometries: Geometries,
+    halves: Mapping[str, int],
+) -> None:
     """Write a stream of batches in a format.
 
     Parameters
@@ -93,10 +100,12 @@ def write_batches(schema: "pa.Schema", batches: Batches, file: IO[bytes], kind: 
     kind : {"csv", "jsonl", "json", "geojson", "parquet"}
     geometries : Geometries
         Which columns are WKB.
+    halves : mapping of str to int
+        Columns of float32 lists, of so many values each, that half precision holds exactly.
     """
     if kind == "parquet":
         metadata = {**(schema.metadata or {}), **geometries.metadata()}
-        write_parquet(schema.with_metadata(metadata), batches, file)
+        write_parquet(schema.with_metadata(metadata), batches, file, halves)
     else:
         _write_text(schema, batches, file, kind, geometries)
 
