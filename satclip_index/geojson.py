@@ -58,6 +58,7 @@ class _Pieces:
             self._at = end
             return found
 
+
 def holds_features(path: Path) -> bool:
     """Return whether a file holds GeoJSON features, or a document of rows, which no reader of tables takes apart."""
     if path.suffix.lower() not in _SUFFIXES or not path.is_file():

@@ -131,7 +131,9 @@ class Joined:
         with whole_file(Path(target), self.source.name) if is_path else nullcontext(target) as file:
             answer = self._answer()
             schema = self._schema(answer, geometry)
-            write_batches(schema, lambda then: self._results(answer, geometry, progress, then), file, kind, held, halves)
+            write_batches(
+                schema, lambda then: self._results(answer, geometry, progress, then), file, kind, held, halves
+            )
 
     def remark(self) -> str:
         """Return one line that says how many rows have no place, and why; nothing where all have one."""
@@ -143,9 +145,7 @@ class Joined:
         """Return every row: what its position is found from, then its columns."""
         types = self.source.types
         where = [f"{sql} AS {quoted(f'{i} (satclip-index)')}" for i, sql in enumerate(self.position.sql(types))]
-        columns = [
-            f"{portable(name, kind, geometry='ST_AsWKB')} AS {quoted(name)}" for name, kind in types.items()
-        ]
+        columns = [f"{portable(name, kind, geometry='ST_AsWKB')} AS {quoted(name)}" for name, kind in types.items()]
         query = f"SELECT {', '.join(where + columns)} FROM numbered"
         return Answer(self.source.cursor(), query).to_arrow_reader(_BATCH_ROWS)
 

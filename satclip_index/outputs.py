@@ -171,7 +171,9 @@ def _write_json(
 
 def _object(types: dict[str, str], geometries: Geometries) -> str:
     """Return the SQL of a JSON object of columns."""
-    pairs = (f"'{name.replace(chr(39), chr(39) * 2)}', {_in_json(name, kind, geometries)}" for name, kind in types.items())
+    pairs = (
+        f"'{name.replace(chr(39), chr(39) * 2)}', {_in_json(name, kind, geometries)}" for name, kind in types.items()
+    )
     return f"json_object({', '.join(pairs)})"
 
 
@@ -183,7 +185,11 @@ def _in_csv(name: str, kind: str, geometries: Geometries) -> str:
         return value
     if kind in ("FLOAT[]", "DOUBLE[]"):
         return f"{value}::VARCHAR"
-    return f"to_json({value})::VARCHAR" if kind.endswith("]") or "(" in kind and "DECIMAL" not in kind else f"{value}::VARCHAR"
+    return (
+        f"to_json({value})::VARCHAR"
+        if kind.endswith("]") or "(" in kind and "DECIMAL" not in kind
+        else f"{value}::VARCHAR"
+    )
 
 
 def _in_json(name: str, kind: str, geometries: Geometries) -> str:

@@ -31,8 +31,10 @@ class Source:
         How many there are; None where only reading would tell.
     """
 
-    def __init__(self, connection: Connection, types: dict[str, str], name: str, rows: int | None, once: bool) -> None:
-        self._connection, self._once = connection, once
+    def __init__(
+        self, connection: Connection, types: dict[str, str], name: str, rows: int | None, table: Any = None
+    ) -> None:
+        self._connection, self._table, self._read = connection, table, False
         self.types, self.name, self.rows = types, name, rows
 
     @classmethod
@@ -59,10 +61,10 @@ class Source:
             if isinstance(table, str | Path):
                 types = _load(connection, Path(table), root)
                 rows = int(_first(connection, "SELECT count(*) FROM numbered"))
-                made = cls(connection, types, str(table), rows, once=False)
+                made = cls(connection, types, str(table), rows)
             else:
                 types = _register(connection, table)
-                made = cls(connection, types, "The table", getattr(table, "num_rows", None), once=True)
+                made = cls(connection, types, "The table", getattr(table, "num_rows", None), table)
         except BaseException:
             _close(connection, folder)
             raise
@@ -74,7 +76,12 @@ class Source:
 
         What is in memory is seen by one connection only, and this is that one.
         """
-        return self._connection if self._once else self._connection.cursor()
+        if self._table is None:
+            return self._connection.cursor()
+        if self._read:
+            _register(self._connection, self._table)
+        self._read = True
+        return self._connection
 
 
 def portable(name: str, kind: str, *, geometry: str = "ST_AsText") -> str:

@@ -78,7 +78,9 @@ def _write_value(file: IO[bytes], kind: int, value: Any) -> None:
         _write_struct(file, value)
     elif kind == LIST:
         inner, items = value
-        file.write(bytes([len(items) << 4 | inner]) if len(items) < 15 else bytes([0xF0 | inner]) + number_bytes(len(items)))
+        file.write(
+            bytes([len(items) << 4 | inner]) if len(items) < 15 else bytes([0xF0 | inner]) + number_bytes(len(items))
+        )
         for item in items:
             _write_value(file, inner, item)
     else:

@@ -44,6 +44,13 @@ RANKS = {
     "satclip_index.search.bulk": 9,
     "satclip_index.search.geography": 9,
     "satclip_index.components": 9,
+    "satclip_index.added": 10,
+    "satclip_index.joined": 11,
+    "satclip_index.joining": 12,
+    "satclip_index.thrift": 3,
+    "satclip_index.half_lists": 4,
+    "satclip_index.row_groups": 5,
+    "satclip_index.outputs": 6,
     "satclip_index.geojson": 3,
     "satclip_index.sources": 5,
     "satclip_index.candidates": 6,
@@ -55,10 +62,10 @@ RANKS = {
     "satclip_index.zoom": 11,
     "satclip_index.answers": 11,
     "satclip_index.unusual": 11,
-    "satclip_index.atlas": 12,
-    "satclip_index.build": 13,
-    "satclip_index.sql": 13,
-    "satclip_index": 14,  # the façade: everything, lazily
+    "satclip_index.atlas": 13,
+    "satclip_index.build": 14,
+    "satclip_index.sql": 14,
+    "satclip_index": 15,  # the façade: everything, lazily
 }
 TRAIN_RANK, CLI_RANK = 20, 30
 
@@ -83,6 +90,12 @@ LOCAL_USERS = {
         "satclip_index.database",
         "satclip_index.candidates",
         "satclip_index.sources",
+        "satclip_index.added",
+        "satclip_index.joined",
+        "satclip_index.half_lists",
+        "satclip_index.row_groups",
+        "satclip_index.outputs",
+        "satclip_cli.embed",
         "satclip_index.ranking",
         "satclip_index.differences",
         "satclip_index.neighbors",

@@ -57,7 +57,9 @@ def embed(
     else:
         source = table_of(table, opened)
         asked |= {"lon": lon, "lat": lat, "cell": cell}
-    joined = embed_table(opened.encoder if opened else Encoder.load(encoder or "bluemarble"), source, **asked, device=device)
+    joined = embed_table(
+        opened.encoder if opened else Encoder.load(encoder or "bluemarble"), source, **asked, device=device
+    )
     show_joined(joined, format=format, out=out, quiet=quiet)
 
 
