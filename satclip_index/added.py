@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Vectors = NDArray[np.float32]
-Embed = Callable[[Located], tuple[Vectors, Vectors | None]]
-"""Of places, their embeddings, (m, dim), and the lengths that were divided out, (m,), if these are asked for."""
+Embed = Callable[[Located], tuple[NDArray[Any], Vectors | None]]
+"""Of places, their embeddings, (m, dim) in half precision or float32, and the lengths divided out, (m,) or None."""
 
 EMBEDDINGS = ("list", "columns", "none")
 GEOMETRIES = ("point", "polygon", "none")
@@ -64,8 +64,8 @@ class Added:
     def __post_init__(self) -> None:
         _check("embedding", self.embedding, EMBEDDINGS)
 
-    def columns(self, places: Located, geometry: str) -> "dict[str, pa.Array]":
-        """Return the columns of some places, m values each, under our own names."""
+    def columns(self, places: Located, geometry: str, *, halves: bool = False) -> "dict[str, pa.Array]":
+        """Return the columns of some places, m values each, under our own names; a list in half precision if asked."""
         import pyarrow as pa
 
         found: dict[str, pa.Array] = {"cell": pa.array(places.cell, pa.uint64())} if self.cell else {}
@@ -77,13 +77,16 @@ class Added:
                 found[f"similarity_{i}" if len(similarities) > 1 else "similarity"] = pa.array(similarity)
             if self.embedding == "list":
                 starts = pa.array(np.arange(len(vectors) + 1, dtype=np.int32) * np.int32(self.dim))
-                found["embedding"] = pa.ListArray.from_arrays(starts, pa.array(vectors.ravel()))
+                values = vectors.astype(np.float16 if halves else np.float32, copy=False)
+                found["embedding"] = pa.ListArray.from_arrays(starts, pa.array(values.ravel()))
             elif self.embedding == "columns":
-                found |= _each("embedding", vectors, first=0, digits=len(str(self.dim - 1)))
+                found |= _each(
+                    "embedding", vectors.astype(np.float32, copy=False), first=0, digits=len(str(self.dim - 1))
+                )
             if self.norm:
                 found["norm"] = pa.array(norm)
             if self.components is not None:
-                projected = self.components.project(vectors, self.count)
+                projected = self.components.project(vectors.astype(np.float32, copy=False), self.count)
                 found |= _each("pc", projected, first=1, digits=max(2, len(str(self.count))))
         if geometry == "point":
             found["geometry"] = wkb_points(places.lon, places.lat)
@@ -91,7 +94,7 @@ class Added:
             found["geometry"] = cell_polygons(places.cell)
         return found
 
-    def _similarities(self, vectors: Vectors) -> Vectors:
+    def _similarities(self, vectors: NDArray[Any]) -> Vectors:
         """Return inner products with the queries, (m, q), summed in float64."""
         queries, found = self.queries.astype(np.float64).T, np.empty((len(vectors), len(self.queries)), np.float32)
         for start in range(0, len(vectors) if len(self.queries) else 0, _ROWS_AT_ONCE):

@@ -25,6 +25,7 @@ from .zoom import check_zoom, zoom_in
 if TYPE_CHECKING:
     from .encoder import Encoder
     from .joined import Joined
+    from .positions import Located
 
 
 class Atlas:
@@ -378,7 +379,7 @@ class Atlas:
             res=res,
             dim=self.manifest.dim,
             vectors_of=self._vectors_of,
-            exact=embed_points(self.encoder, device) if exact else None,
+            embed=embed_points(self.encoder, device) if exact else self._halves_of,
             components=lambda: self.components,
             position={"lon": lon, "lat": lat, "cell": cell},
             embedding=embedding,
@@ -397,23 +398,27 @@ class Atlas:
     def _asked(self, question: Question) -> dict[str, Any]:
         return question.describe() | {"encoder": self.manifest.encoder["name"], "exact": True}
 
-    def _vectors_of(self, cells: grid.Cells) -> NDArray[np.float32]:
+    def _vectors_of(self, cells: grid.Cells, dtype: type[np.floating] = np.float32) -> NDArray[Any]:
         """Return the vectors of some cells of one resolution, encoding those that the atlas does not hold."""
         if not cells.size:
-            return np.empty((0, self.manifest.dim), np.float32)
+            return np.empty((0, self.manifest.dim), dtype)
         res = int(grid.cell_res(cells[:1])[0])
         held = res in self.manifest.resolutions
         index = self.index(res if held else None)
         rows = index.rows_of(cells) if held else np.full(cells.size, -1)
         if (rows >= 0).all():
-            return index.vectors.of_rows(rows)
+            return index.vectors.of_rows(rows, dtype)
         from .encoder import unit_half
 
-        embedding = np.empty((cells.size, self.manifest.dim), dtype=np.float32)
-        embedding[rows >= 0] = index.vectors.of_rows(rows[rows >= 0])
+        embedding = np.empty((cells.size, self.manifest.dim), dtype)
+        embedding[rows >= 0] = index.vectors.of_rows(rows[rows >= 0], dtype)
         missing, where = np.unique(cells[rows < 0], return_inverse=True)
         embedding[rows < 0] = unit_half(self.encoder.encode(*grid.cell_centers(missing)))[0][where]
         return embedding
+
+    def _halves_of(self, places: "Located") -> tuple[NDArray[np.float16], None]:
+        """Return the vectors of the cells of places in the precision they are stored in."""
+        return self._vectors_of(places.cell, np.float16), None
 
 
 def open_atlas(path: str | Path = "atlas") -> Atlas:

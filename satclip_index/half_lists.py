@@ -31,8 +31,8 @@ def half_chunk(column: "pa.ListArray", dim: int, described: Struct) -> tuple[lis
 
     Parameters
     ----------
-    column : list array of float32
-        Lists of ``dim`` values that half precision holds exactly, or NULL.
+    column : list array of half precision
+        Lists of ``dim`` values, or NULL.
     dim : int
     described : Struct
         The ColumnMetaData of such a column, for its type and path.
@@ -44,7 +44,7 @@ def half_chunk(column: "pa.ListArray", dim: int, described: Struct) -> tuple[lis
         The ColumnMetaData, with offsets from the first of the pages.
     """
     kept = np.ones(len(column), bool) if not column.null_count else ~_bits(column.is_null())
-    codes = np.from_dlpack(column.flatten()).astype(np.float16).view(np.uint16).reshape(-1, dim)
+    codes = np.from_dlpack(column.flatten()).view(np.uint16).reshape(-1, dim)
     dictionary = _dictionary()
     pages, values, before = [*dictionary], 0, 0
     for start in range(0, kept.size, _PAGE_ROWS):

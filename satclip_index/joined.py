@@ -126,14 +126,16 @@ class Joined:
         ours = names_beside(self.added.columns(_nowhere(), geometry), self.source.types)
         kinds = {"point": "Point", "polygon": "Polygon"}
         held = Geometries(ours.get("geometry", theirs), theirs, kinds.get(geometry))
-        halves = {ours["embedding"]: self.added.dim} if self.added.halves and "embedding" in ours else {}
+        as_halves = kind == "parquet" and self.added.halves and "embedding" in ours
+        halves = {ours["embedding"]: self.added.dim} if as_halves else {}
         is_path = isinstance(target, str | Path)
         with whole_file(Path(target), self.source.name) if is_path else nullcontext(target) as file:
             answer = self._answer()
-            schema = self._schema(answer, geometry)
-            write_batches(
-                schema, lambda then: self._results(answer, geometry, progress, then), file, kind, held, halves
-            )
+
+            def batches(then: "Callable[[pa.RecordBatch], Any]") -> Iterator[Any]:
+                return self._results(answer, geometry, progress, then, halves=as_halves)
+
+            write_batches(self._schema(answer, geometry), batches, file, kind, held, halves)
 
     def remark(self) -> str:
         """Return one line that says how many rows have no place, and why; nothing where all have one."""
@@ -173,6 +175,8 @@ class Joined:
         geometry: str,
         progress: Progress | None,
         then: "Callable[[pa.RecordBatch], Out]",
+        *,
+        halves: bool = False,
     ) -> Iterator[Out]:
         """Yield what becomes of every batch, in order, and count; batches are worked on side by side."""
         self.rows, left_out, waiting, placed = 0, Counter[str](), deque[Out](), 0
@@ -181,7 +185,7 @@ class Joined:
         def complete(piece: "tuple[list[Any], pa.RecordBatch]") -> tuple[Located, Out]:
             where, batch = piece
             places = self.position.locate(where, self.res)
-            return places, then(self._with_columns(batch, places, geometry))
+            return places, then(self._with_columns(batch, places, geometry, halves))
 
         for places, result in in_order(complete, self._pieces(answer, progress)):
             if self.strict and not places.kept.all():
@@ -219,10 +223,10 @@ class Joined:
             for rows, cells in descend(np.asarray(np.from_dlpack(where[0])), self.res):
                 yield [pa.array(cells)], columns.take(pa.array(rows))
 
-    def _with_columns(self, batch: "pa.RecordBatch", places: Located, geometry: str) -> "pa.RecordBatch":
+    def _with_columns(self, batch: "pa.RecordBatch", places: Located, geometry: str, halves: bool) -> "pa.RecordBatch":
         import pyarrow as pa
 
-        ours = self.added.columns(places, geometry)
+        ours = self.added.columns(places, geometry, halves=halves)
         given = names_beside(ours, self.source.types)
         columns = [_spread(column, places.kept) for column in ours.values()]
         return pa.RecordBatch.from_arrays([*batch.columns, *columns], [*batch.schema.names, *given.values()])

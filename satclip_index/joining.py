@@ -25,7 +25,7 @@ def join_cells(
     res: int,
     dim: int,
     vectors_of: VectorsOf,
-    exact: Embed | None,
+    embed: Embed,
     components: Callable[[], Components],
     position: dict[str, str | None],
     embedding: str | None,
@@ -37,12 +37,12 @@ def join_cells(
 ) -> Joined:
     """Return a table with what an atlas knows of the cell of each row, as :meth:`Atlas.join` has it.
 
-    ``vectors_of`` and ``components`` are the atlas's; ``exact`` gives embeddings at the points themselves instead.
+    ``vectors_of`` and ``components`` are the atlas's; ``embed`` takes its vectors, or those of the points themselves.
     """
     places = places_of(like)
     source = Source.open(table)
     added = Added(
-        exact or (lambda found: (vectors_of(found.cell), None)),
+        embed,
         dim,
         embedding=embedding or ("list" if count is None else "none"),
         components=None if count is None else components(),

@@ -101,7 +101,7 @@ def write_batches(
     geometries : Geometries
         Which columns are WKB.
     halves : mapping of str to int
-        Columns of float32 lists, of so many values each, that half precision holds exactly.
+        As :func:`write_parquet` has them.
     """
     if kind == "parquet":
         metadata = {**(schema.metadata or {}), **geometries.metadata()}

@@ -40,12 +40,12 @@ def write_parquet(
     Parameters
     ----------
     schema : pyarrow.Schema
-        Of every batch; its metadata are kept.
+        What is written; its metadata are kept.
     batches : function
         Given what to do with each batch, from any thread, yields what came of it, in order.
     file : binary file
     halves : mapping of str to int
-        Columns of float32 lists, NULL or of so many values, that half precision holds exactly.
+        Columns that batches have as lists, NULL or of so many values of half precision, and the schema of float32.
     """
     import pyarrow as pa
 
@@ -54,7 +54,7 @@ def write_parquet(
     groups: list[Struct] = []
     file.write(_MAGIC)
     at, rows = len(_MAGIC), 0
-    for parts, group in batches(lambda batch: _group(batch.cast(schema), options, halves)):
+    for parts, group in batches(lambda batch: _group(batch, schema, options, halves)):
         if group[_GROUP_ROWS][1]:
             _move(group, at)
             groups.append(group)
@@ -67,14 +67,14 @@ def write_parquet(
     file.write(written + struct.pack("<I", len(written)) + _MAGIC)
 
 
-def _group(batch: "pa.RecordBatch", options: dict[str, Any], halves: Mapping[str, int]) -> Group:
+def _group(batch: "pa.RecordBatch", schema: "pa.Schema", options: dict[str, Any], halves: Mapping[str, int]) -> Group:
     import pyarrow as pa
 
     table = pa.Table.from_batches([batch])
     for name in halves:  # a column of nothing gives a column's description, to be changed
-        at = table.schema.get_field_index(name)
-        table = table.set_column(at, table.schema.field(at), pa.nulls(batch.num_rows, table.schema.field(at).type))
-    encoded = _encoded(table, options)
+        at, nothing = schema.get_field_index(name), pa.nulls(batch.num_rows, schema.field(name).type)
+        table = table.set_column(at, schema.field(name), nothing)
+    encoded = _encoded(table.cast(schema), options)
     _, found = _footer(encoded)[_FILE_GROUPS][1]
     group: Struct = found[0] if found else {_GROUP_ROWS: (I64, 0)}
     body = [memoryview(encoded)[len(_MAGIC) : len(encoded) - _TAIL_BYTES - _footer_bytes(encoded)]]

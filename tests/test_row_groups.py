@@ -13,8 +13,12 @@ from satclip_index.thrift import BINARY, BYTE, DOUBLE, I16, I32, I64, LIST, STRU
 
 
 def written(batches, halves, schema=None):
-    file = io.BytesIO()
-    write_parquet(schema or batches[0].schema, lambda then: map(then, batches), file, halves)
+    """Return batches as a file; what is to be kept as half precision is given so."""
+    file, given = io.BytesIO(), []
+    for batch in batches:
+        half = {name: batch.column(name).cast(pa.list_(pa.float16())) for name in halves}
+        given.append(pa.record_batch({name: half.get(name, batch.column(name)) for name in batch.schema.names}))
+    write_parquet(schema or batches[0].schema, lambda then: map(then, given), file, halves)
     return file.getvalue()
 
 

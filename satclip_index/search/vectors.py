@@ -1,6 +1,7 @@
 """The stored vectors, read where they lie in ``index.faiss``."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,9 +56,9 @@ class Vectors:
         lists = np.searchsorted(self.start, rows, side="right") - 1
         return self.first[lists] + (rows - self.start[lists]) * self.dim
 
-    def of_rows(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the vectors of some rows, (n, dim) float32, in the order asked for."""
-        first, out = self.first_code(rows), np.empty((rows.size, self.dim), np.float32)
+    def of_rows(self, rows: NDArray[np.int64], dtype: type[np.floating] = np.float32) -> NDArray[Any]:
+        """Return the vectors of some rows, (n, dim) float32 or what is asked for, in the order asked for."""
+        first, out = self.first_code(rows), np.empty((rows.size, self.dim), dtype)
         windows = np.lib.stride_tricks.sliding_window_view(self.codes, self.dim)
         for start in range(0, rows.size, _ROWS_AT_ONCE):
             out[start : start + _ROWS_AT_ONCE] = windows[first[start : start + _ROWS_AT_ONCE]].view(np.float16)
