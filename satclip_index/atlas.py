@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,7 +25,7 @@ from .zoom import check_zoom, zoom_in
 if TYPE_CHECKING:
     from .encoder import Encoder
     from .joined import Joined
-    from .positions import Located
+    from .joining import JoinOptions
 
 
 class Atlas:
@@ -332,63 +332,29 @@ class Atlas:
         asked = rules.describe() | {"res": int(res), "encoder": self.manifest.encoder["name"], "exact": True}
         return unusual_cells(rules, index, self.manifest.entry(res), asked, progress=progress)
 
-    def join(
-        self,
-        table: Any,
-        *,
-        lon: str | None = None,
-        lat: str | None = None,
-        cell: str | None = None,
-        res: int | None = None,
-        exact: bool = False,
-        embedding: str | None = None,
-        components: int | None = None,
-        like: Any = (),
-        geometry: str | None = None,
-        strict: bool = False,
-        descendants: bool = False,
-        device: str = "auto",
-    ) -> "Joined":
-        """Return a table with columns for the cell that each row lies in, as a stream: :class:`Joined`.
+    def join(self, table: Any, **options: "Unpack[JoinOptions]") -> "Joined":
+        """Return a table with columns for the cell that each row lies in, as a stream.
 
         Parameters
         ----------
         table : str, Path, or table of pandas, Polars or Arrow
             A file of points or cells: CSV, TSV, Parquet, GeoParquet, JSON, JSON lines or GeoJSON; or a table in memory.
-        lon, lat, cell, res :
-            As :meth:`like` has them. Of a finer cell its ancestor is taken.
-        exact : bool
-            Embed the point itself instead of taking the stored embedding of its cell.
-        embedding : {"list", "columns", "none"}, optional
-            Whether it is one column or one for each dimension; by default a list, or none with ``components``.
-        components : int, optional
-            Add the first so many principal components, ``pc_01`` and on.
-        like : place, or list of places
-            Add the ``similarity`` to each; of several, ``similarity_1`` and on.
-        geometry, strict, descendants :
-            As :class:`Joined` has them.
-        device : str
-            Where ``exact`` runs: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
-        """
-        from .joining import embed_points, join_cells
+        **options
+            lon, lat, cell, res, exact, embedding, components, like, geometry, strict, descendants and device, as
+            :class:`JoinOptions` has them.
 
-        res = self.resolutions[-1] if res is None else grid.check_res(res)
+        Returns
+        -------
+        Joined
+            To be read as Arrow or pandas, or written to a file.
+        """
+        from .joining import join_cells
+
+        asked_res = options.get("res")
+        res = self.resolutions[-1] if asked_res is None else grid.check_res(asked_res)
         self.manifest.entry(res)  # it is one of the atlas
-        return join_cells(
-            table,
-            res=res,
-            dim=self.manifest.dim,
-            vectors_of=self._vectors_of,
-            embed=embed_points(self.encoder, device) if exact else self._halves_of,
-            components=lambda: self.components,
-            position={"lon": lon, "lat": lat, "cell": cell},
-            embedding=embedding,
-            count=components,
-            like=like,
-            geometry=geometry,
-            strict=strict,
-            descendants=descendants,
-        )
+        parts = (self.manifest.dim, self._vectors_of, lambda: self.components, lambda: self.encoder)
+        return join_cells(table, res, *parts, options)
 
     def _question(self, place: Any, unlike: Any, k: int | None, res: int | None, *rules: Any) -> Question:
         """Return a question at a resolution of this atlas."""
@@ -415,10 +381,6 @@ class Atlas:
         missing, where = np.unique(cells[rows < 0], return_inverse=True)
         embedding[rows < 0] = unit_half(self.encoder.encode(*grid.cell_centers(missing)))[0][where]
         return embedding
-
-    def _halves_of(self, places: "Located") -> tuple[NDArray[np.float16], None]:
-        """Return the vectors of the cells of places in the precision they are stored in."""
-        return self._vectors_of(places.cell, np.float16), None
 
 
 def open_atlas(path: str | Path = "atlas") -> Atlas:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-In, Out = TypeVar("In"), TypeVar("Out")
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 _BATCH_ROWS = 65_536
 _MOST_WORKERS = 4  # each holds a batch or two
@@ -36,6 +37,15 @@ _HINTS = {
     "not a cell": "expected whole numbers or hexadecimal text",
     "coarser than res": "descendants, or a coarser res, would place them",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Some rows: their numbers in the table, what their positions are found from, and the table's columns."""
+
+    row: NDArray[np.int64]
+    where: "list[pa.Array]"
+    batch: "pa.RecordBatch"
 
 
 @dataclass
@@ -128,8 +138,8 @@ class Joined:
         held = Geometries(ours.get("geometry", theirs), theirs, kinds.get(geometry))
         as_halves = kind == "parquet" and self.added.halves and "embedding" in ours
         halves = {ours["embedding"]: self.added.dim} if as_halves else {}
-        is_path = isinstance(target, str | Path)
-        with whole_file(Path(target), self.source.name) if is_path else nullcontext(target) as file:
+        whole = whole_file(Path(target), self.source.name) if isinstance(target, str | Path) else nullcontext(target)
+        with whole as file:
             answer = self._answer()
 
             def batches(then: "Callable[[pa.RecordBatch], Any]") -> Iterator[Any]:
@@ -182,16 +192,16 @@ class Joined:
         self.rows, left_out, waiting, placed = 0, Counter[str](), deque[Out](), 0
         self.left_out = {}
 
-        def complete(piece: "tuple[list[Any], pa.RecordBatch]") -> tuple[Located, Out]:
-            where, batch = piece
-            places = self.position.locate(where, self.res)
-            return places, then(self._with_columns(batch, places, geometry, halves))
+        def complete(piece: _Piece) -> tuple[_Piece, Located, Out]:
+            places = self.position.locate(piece.where, self.res)
+            return piece, places, then(self._with_columns(piece.batch, places, geometry, halves))
 
-        for places, result in in_order(complete, self._pieces(answer, progress)):
+        for piece, places, result in in_order(complete, self._pieces(answer, progress)):
             if self.strict and not places.kept.all():
-                row = self.rows + int(np.flatnonzero(~places.kept)[0]) + 1
-                reasons = _reasons({reason: count for reason, count in places.left_out.items() if count})
-                raise TableError(f"Row {row:,} of {self.source.name} cannot be placed; among those near it: {reasons}.")
+                first = int(np.flatnonzero(~places.kept)[0])
+                alone = self.position.locate([column.slice(first, 1) for column in piece.where], self.res)
+                reason = _reasons({reason: count for reason, count in alone.left_out.items() if count})
+                raise TableError(f"Row {piece.row[first] + 1:,} of {self.source.name} has no place: {reason}.")
             self.rows += places.kept.size
             left_out.update(places.left_out)
             self.left_out = {reason: count for reason, count in left_out.items() if count}
@@ -205,23 +215,22 @@ class Joined:
             )
         yield from waiting
 
-    def _pieces(
-        self, answer: "pa.RecordBatchReader", progress: Progress | None
-    ) -> "Iterator[tuple[list[Any], pa.RecordBatch]]":
-        """Yield batches in two: what positions are found from, and the table's own columns."""
+    def _pieces(self, answer: "pa.RecordBatchReader", progress: Progress | None) -> "Iterator[_Piece]":
+        """Yield the rows in batches, those of coarser cells repeated if asked for."""
         import pyarrow as pa
 
         width, done = len(answer.schema) - len(self.source.types), 0
         for batch in answer:
             where, columns = batch.columns[:width], batch.select(range(width, batch.num_columns))
+            row = np.arange(done, done + batch.num_rows)
             done += batch.num_rows
             if progress and self.source.rows:
                 progress(done, self.source.rows)
             if not (self.descendants and self.position.cell and self.res is not None):
-                yield where, columns
+                yield _Piece(row, where, columns)
                 continue
             for rows, cells in descend(np.asarray(np.from_dlpack(where[0])), self.res):
-                yield [pa.array(cells)], columns.take(pa.array(rows))
+                yield _Piece(row[rows], [pa.array(cells)], columns.take(pa.array(rows)))
 
     def _with_columns(self, batch: "pa.RecordBatch", places: Located, geometry: str, halves: bool) -> "pa.RecordBatch":
         import pyarrow as pa

@@ -1,13 +1,14 @@
 """What is asked of a join, checked and put together: by an atlas's cells, or by an encoder at the points."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .added import Added, Embed, Vectors, check_geometry
-from .callbacks import VectorsOf
 from .components import Components, check_count
+from .errors import QueryError
 from .joined import Joined
 from .positions import Located, find_position
 from .question import places_of, vector_of
@@ -16,49 +17,94 @@ from .sources import Source
 if TYPE_CHECKING:
     from .encoder import Encoder
 
-_GPU_POINTS = 65_536  # at a time; on a CPU the encoder's own number is better
+_CPU_POINTS, _GPU_POINTS = 1024, 65_536  # at a time; see Encoder.encode
+
+
+class JoinOptions(TypedDict, total=False):
+    """What may be asked of a join.
+
+    Attributes
+    ----------
+    lon, lat, cell : str, optional
+        The table's columns of degrees, or of H3 cells, where their names do not say so. Of a finer cell its ancestor
+        is taken.
+    res : int, optional
+        One of the atlas; the finest by default.
+    exact : bool
+        Embed the point itself instead of taking the stored embedding of its cell.
+    embedding : {"list", "columns", "none"}, optional
+        Whether it is one column or one for each dimension; by default a list, or none with ``components``.
+    components : int, optional
+        Add the first so many principal components of the atlas, ``pc_01`` and on.
+    like : place, or list of places
+        Add the ``similarity`` to each, as :meth:`Atlas.like` takes them; of several, ``similarity_1`` and on.
+    geometry, strict, descendants :
+        As :class:`Joined` has them.
+    device : str
+        Where ``exact`` runs: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
+    """
+
+    lon: str | None
+    lat: str | None
+    cell: str | None
+    res: int | None
+    exact: bool
+    embedding: str | None
+    components: int | None
+    like: Any
+    geometry: str | None
+    strict: bool
+    descendants: bool
+    device: str
 
 
 def join_cells(
     table: Any,
-    *,
     res: int,
     dim: int,
-    vectors_of: VectorsOf,
-    embed: Embed,
+    vectors_of: Callable[..., NDArray[Any]],
     components: Callable[[], Components],
-    position: dict[str, str | None],
-    embedding: str | None,
-    count: int | None,
-    like: Any,
-    geometry: str | None,
-    strict: bool,
-    descendants: bool,
+    encoder: "Callable[[], Encoder]",
+    options: JoinOptions,
 ) -> Joined:
     """Return a table with what an atlas knows of the cell of each row, as :meth:`Atlas.join` has it.
 
-    ``vectors_of`` and ``components`` are the atlas's; ``embed`` takes its vectors, or those of the points themselves.
+    ``vectors_of``, ``components`` and ``encoder`` are the atlas's; the first takes cells and a precision.
     """
-    places = places_of(like)
-    source = Source.open(table)
+    if unknown := set(options) - set(JoinOptions.__annotations__):
+        raise QueryError(
+            f"{', '.join(sorted(unknown))}: no such option; there are {', '.join(JoinOptions.__annotations__)}."
+        )
+    places = places_of(options.get("like") or ())
+    queries = [vector_of(place, res, vectors_of) for place in places]
+    count, embedding = options.get("components"), options.get("embedding")
+    exact = options.get("exact", False)
+    geometry = check_geometry(options.get("geometry"), cells=True)
     added = Added(
-        embed,
+        embed_points(encoder(), options.get("device", "auto")) if exact else _stored(vectors_of),
         dim,
         embedding=embedding or ("list" if count is None else "none"),
         components=None if count is None else components(),
         count=0 if count is None else check_count(count, dim),
-        queries=np.array([vector_of(place, res, vectors_of) for place in places], np.float32).reshape(len(places), dim),
+        queries=np.array(queries, np.float32).reshape(len(places), dim),
     )
+    source = Source.open(table)
+    lon, lat, cell = options.get("lon"), options.get("lat"), options.get("cell")
     return Joined(
         source,
-        find_position(source.name, source.types, **position, cells=True),
+        find_position(source.name, source.types, lon=lon, lat=lat, cell=cell, cells=True),
         added,
         res,
-        geometry=check_geometry(geometry, cells=True),
-        strict=strict,
-        descendants=descendants,
+        geometry=geometry,
+        strict=options.get("strict", False),
+        descendants=options.get("descendants", False),
         like=tuple(place.describe(res) for place in places),
     )
+
+
+def _stored(vectors_of: Callable[..., NDArray[Any]]) -> Embed:
+    """Return a function that takes the vectors of the cells of places, in the precision they are stored in."""
+    return lambda places: (vectors_of(places.cell, np.float16), None)
 
 
 def embed_table(
@@ -101,20 +147,14 @@ def embed_table(
     EncoderError, QueryError
         If the device, or another option, cannot be used.
     """
-    encoder.encode(0.0, 0.0, device=device)  # a device that cannot be used shows before anything is written
+    geometry = check_geometry(geometry, cells=False)
+    embed = embed_points(encoder, device, raw=raw)
     source = Source.open(table)
     return Joined(
         source,
         find_position(source.name, source.types, lon=lon, lat=lat, cell=cell, cells=True),
-        Added(
-            embed_points(encoder, device, raw=raw),
-            encoder.dim,
-            cell=False,
-            norm=not raw,
-            embedding=embedding,
-            halves=not raw,
-        ),
-        geometry=check_geometry(geometry, cells=False),
+        Added(embed, encoder.dim, cell=False, norm=not raw, embedding=embedding, halves=not raw),
+        geometry=geometry,
         strict=strict,
     )
 
@@ -124,10 +164,11 @@ def embed_points(encoder: "Encoder", device: str, *, raw: bool = False) -> Embed
     from .encoder import best_device, unit_half
 
     device = best_device() if device == "auto" else device
-    options = {} if device == "cpu" else {"batch_size": _GPU_POINTS}
+    encoder.encode(0.0, 0.0, device=device)  # a device that cannot be used shows before anything is read
 
     def embed(places: Located) -> tuple[Vectors, Vectors | None]:
-        vectors = encoder.encode(places.lon, places.lat, device=device, **options)
+        size = _CPU_POINTS if device == "cpu" else _GPU_POINTS
+        vectors = encoder.encode(places.lon, places.lat, batch_size=size, device=device)
         return (vectors, None) if raw else unit_half(vectors)
 
     return embed

@@ -44,7 +44,7 @@ class Geometries:
             return {}
         own = geo_metadata([self.kind, f"Multi{self.kind}"] if self.kind == "Polygon" else [self.kind or ""])
         other = geo_metadata([])["columns"]["geometry"]
-        columns = {name: other for name in self.names}
+        columns = dict.fromkeys(self.names, other)
         if self.kind:
             columns[self.primary] = own["columns"]["geometry"]
         return {"geo": json.dumps(own | {"primary_column": self.primary, "columns": columns})}
@@ -187,7 +187,7 @@ def _in_csv(name: str, kind: str, geometries: Geometries) -> str:
         return f"{value}::VARCHAR"
     return (
         f"to_json({value})::VARCHAR"
-        if kind.endswith("]") or "(" in kind and "DECIMAL" not in kind
+        if kind.endswith("]") or ("(" in kind and "DECIMAL" not in kind)
         else f"{value}::VARCHAR"
     )
 

@@ -1,7 +1,8 @@
 """A Parquet file whose row groups are encoded side by side, where a writer of its own has one thread.
 
-Each batch is encoded as a small Parquet file of one row group, in memory. What such a file holds does not depend on where
-it lies, but for the offsets in its footer: the row groups are put one after the other, and one footer tells of them all.
+Each batch is encoded as a small Parquet file of one row group, in memory. What such a file holds does not depend on
+where it lies, but for the offsets in its footer: the row groups are put one after the other, and one footer tells of
+them all.
 """
 
 import io
@@ -77,7 +78,7 @@ def _group(batch: "pa.RecordBatch", schema: "pa.Schema", options: dict[str, Any]
     encoded = _encoded(table.cast(schema), options)
     _, found = _footer(encoded)[_FILE_GROUPS][1]
     group: Struct = found[0] if found else {_GROUP_ROWS: (I64, 0)}
-    body = [memoryview(encoded)[len(_MAGIC) : len(encoded) - _TAIL_BYTES - _footer_bytes(encoded)]]
+    body = [encoded[len(_MAGIC) : len(encoded) - _TAIL_BYTES - _footer_bytes(encoded)]]
     if found:
         _move(group, -len(_MAGIC))
         for chunk in group[_GROUP_COLUMNS][1][1]:
@@ -101,7 +102,8 @@ def _encoded(table: "pa.Table", options: dict[str, Any]) -> bytes:
     out = pa.BufferOutputStream()
     rows = max(1, table.num_rows)
     pq.write_table(table, out, compression="zstd", compression_level=1, row_group_size=rows, **options)
-    return out.getvalue().to_pybytes()
+    encoded: bytes = out.getvalue().to_pybytes()
+    return encoded
 
 
 def _encodings(empty: bytes) -> dict[str, Any]:

@@ -107,10 +107,21 @@ def test_tables_in_json_are_not_taken_for_geojson(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{", '{"type": "FeatureCollection", "features": [', '{"features": [1]}', '{"features": [{"type": "Feature"}]}',
-     '{"features": [{"type": "Feature", "geometry": null, "properties": {}} {}]}', '{"type": "Point", "coordinates": [1, 2]}',
-     "\x00", "[" * 100_000, '{"a" 1}', '{"a": 1 "b": 2}'],
-)  # fmt: skip
+    [
+        "",
+        "[]",
+        "{",
+        '{"type": "FeatureCollection", "features": [',
+        '{"features": [1]}',
+        '{"features": [{"type": "Feature"}]}',
+        '{"features": [{"type": "Feature", "geometry": null, "properties": {}} {}]}',
+        '{"type": "Point", "coordinates": [1, 2]}',
+        "\x00",
+        "[" * 100_000,
+        '{"a" 1}',
+        '{"a": 1 "b": 2}',
+    ],
+)
 def test_what_is_no_geojson_is_one_line(tmp_path, text):
     (tmp_path / "t.geojson").write_text(text)
     with pytest.raises(TableError, match=r"t\.geojson is not GeoJSON") as caught:

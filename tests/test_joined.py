@@ -210,7 +210,8 @@ def test_a_name_that_is_taken_gets_a_prefix(atlas):
 def test_rows_keep_their_order_over_many_batches(atlas, tmp_path, monkeypatch):
     monkeypatch.setattr(joined, "_BATCH_ROWS", 2048)
     count = 50_000
-    select = f"SELECT hash(i) AS h, i, (i * 7919) % 360 - 180.0 AS lon, (i * 31) % 180 - 90.0 AS lat FROM range({count}) t(i)"
+    place = "(i * 7919) % 360 - 180.0 AS lon, (i * 31) % 180 - 90.0 AS lat"
+    select = f"SELECT hash(i) AS h, i, {place} FROM range({count}) t(i)"
     for name, options in (
         ("a.parquet", "FORMAT parquet, ROW_GROUP_SIZE 4096"),
         ("b.csv", ""),
@@ -223,8 +224,8 @@ def test_rows_keep_their_order_over_many_batches(atlas, tmp_path, monkeypatch):
         )
         stream = atlas.join(tmp_path / name, components=1)
         assert stream.source.rows == count
-        told = []
-        stream.write(tmp_path / "out.parquet", progress=lambda done, total: told.append((done, total)))
+        told: list[tuple[int, int]] = []
+        stream.write(tmp_path / "out.parquet", progress=lambda *done, told=told: told.append(done))
         found = pq.read_table(tmp_path / "out.parquet")
         assert found["i"].to_pylist() == list(range(count))
         assert told[-1] == (count, count)
@@ -251,10 +252,13 @@ def test_rows_without_a_place_are_kept_and_counted(atlas, write, tmp_path):
 
 def test_strict_names_the_first_row_without_a_place_and_leaves_nothing(atlas, write, tmp_path):
     path = write(BAD)
-    with pytest.raises(TableError, match=r"^Row 2 of .*t\.csv cannot be placed"):
+    with pytest.raises(TableError, match=r"^Row 2 of .*t\.csv has no place: 1 without coordinates\.$"):
         atlas.join(path, strict=True).write(tmp_path / "out.parquet")
-    with pytest.raises(TableError, match="^Row 2 of"):
+    with pytest.raises(TableError, match=r"^Row 2 of"):
         atlas.join(path, strict=True).write(tmp_path / "out.csv")
+    cells = pa.table({"cell": ["8001fffffffffff", "8009fffffffffff", "x"]})
+    with pytest.raises(TableError, match=r"^Row 3 of The table has no place: 1 not a cell"):
+        atlas.join(cells, strict=True, descendants=True).to_arrow()
     assert [item.name for item in tmp_path.iterdir()] == ["t.csv"]
 
 
@@ -349,9 +353,11 @@ def test_a_geometry_of_the_table_stays_the_geometry(atlas, points, tmp_path):
 
 def test_every_type_of_the_table_stays_what_it_was(atlas, tmp_path):
     duckdb.sql(
-        f"""COPY (SELECT 1.0 AS lon, 2.0 AS lat, 'x' AS t, 1::UTINYINT AS u, DATE '2020-01-02' AS d, 1.50::DECIMAL(9, 2) AS m,
-        [1, NULL] AS l, {{'a': 1}} AS s, 'a'::BLOB AS b, TIMESTAMP '2020-01-01 00:00:01' AS ts, true AS y,
-        'nan'::DOUBLE AS nan, 0.1::FLOAT AS f, NULL::INTEGER AS nothing, ['a"b', 'c'] AS texts) TO '{tmp_path}/t.parquet'"""
+        f"""COPY (SELECT 1.0 AS lon, 2.0 AS lat, 'x' AS t, 1::UTINYINT AS u, DATE '2020-01-02' AS d,
+        1.50::DECIMAL(9, 2) AS m, [1, NULL] AS l, {{'a': 1}} AS s, 'a'::BLOB AS b, TIMESTAMP '2020-01-01 00:00:01' AS ts,
+        true AS y,
+        'nan'::DOUBLE AS nan, 0.1::FLOAT AS f, NULL::INTEGER AS nothing, ['a"b', 'c'] AS texts)
+        TO '{tmp_path}/t.parquet'"""
     )
     stream = atlas.join(tmp_path / "t.parquet", embedding="none")
     stream.write(tmp_path / "out.parquet")

@@ -233,7 +233,8 @@ def test_importing_the_library_loads_nothing_heavy(run_python):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--help",), ("like", "--help"), ("build", "--help"), ("sql", "--help"), ("info", "--help")]
+    "arguments",
+    [("--help",), ("like", "--help"), ("build", "--help"), ("sql", "--help"), ("info", "--help"), ("join", "--help")],
 )
 def test_help_loads_nothing_heavy(run_python, arguments):
     names, stdout = loaded(run_python, command(*arguments))

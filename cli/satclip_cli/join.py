@@ -1,10 +1,14 @@
 """``satclip-index join``."""
 
+import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from satclip_index.errors import OutputError
 
 from . import options
 from .render import choose_format, progress_bar, say, show_rows
@@ -57,8 +61,8 @@ def join(
     """Add to every row of a table what the atlas knows of its place.
 
     All rows and columns stay as they are, in their order. After them come the cell, the embedding and what else is
-    asked for; a name that the table has already gets the prefix satclip_. A row that has no place keeps its columns, has
-    nothing in ours, and is counted.
+    asked for; a name that the table has already gets the prefix satclip_. A row that has no place keeps its columns,
+    has nothing in ours, and is counted.
 
     Example: satclip-index join stations.csv -o joined.parquet
 
@@ -81,7 +85,7 @@ def join(
 
 def table_of(text: str, atlas: Any = None) -> Any:
     """Return the file that a text names, or the answer to the query that it is: of the atlas too, if there is one."""
-    if not _SQL.match(text):
+    if not _SQL.match(text) or os.path.isfile(text):  # noqa: PTH113 (Path's raises on long names)
         return text
     from satclip_index.database import Answer, open_database
     from satclip_index.sql import connect
@@ -91,12 +95,12 @@ def table_of(text: str, atlas: Any = None) -> Any:
 
 def show_joined(joined: "Joined", *, format: str | None, out: Path | None, quiet: bool) -> None:
     """Write a table with its columns to a file or to stdout, and say which rows have no place."""
-    import sys
-
     kind = choose_format(format, out)
     if kind == "table":
         rows = (row for batch in joined.to_reader() for row in batch.to_pylist())
         show_rows(rows, joined.to_reader, kind=kind, out=out, limit=40)
+    elif kind == "parquet" and out is None and sys.stdout.isatty():
+        raise OutputError("Parquet is not for a terminal; name a file with -o, or pipe it.")
     else:
         with progress_bar("Joining", "rows", quiet=quiet) as progress:
             joined.write(sys.stdout.buffer if out is None else out, kind, progress=progress)
