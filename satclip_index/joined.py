@@ -135,7 +135,7 @@ class Joined:
         geometry = self.geometry or ("point" if kind in ("parquet", "geojson") and not theirs else "none")
         ours = names_beside(self.added.columns(_nowhere(), geometry), self.source.types)
         kinds = {"point": "Point", "polygon": "Polygon"}
-        held = Geometries(ours.get("geometry", theirs), theirs, kinds.get(geometry))
+        held = Geometries(ours.get("geometry", theirs), theirs, kinds.get(geometry), _is_projected(self.source, theirs))
         as_halves = kind == "parquet" and self.added.halves and "embedding" in ours
         halves = {ours["embedding"]: self.added.dim} if as_halves else {}
         whole = whole_file(Path(target), self.source.name) if isinstance(target, str | Path) else nullcontext(target)
@@ -282,6 +282,12 @@ def descend(
             below = np.concatenate([below[~large], below_large])
             order = np.argsort(of, kind="stable")
             yield rows[of[order]], below[order]
+
+
+def _is_projected(source: Source, geometry: str | None) -> bool:
+    """Return whether a geometry's type names a system of coordinates, and not that of degrees."""
+    kind = source.types[geometry] if geometry else ""
+    return "(" in kind and "CRS84" not in kind and "4326" not in kind
 
 
 def _nowhere() -> Located:

@@ -27,11 +27,15 @@ _AS_THEY_ARE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLI
 
 @dataclass(frozen=True, slots=True)
 class Geometries:
-    """Columns of WKB: the ``primary`` one, the table's own ``other``, and the type of those that were added."""
+    """Columns of WKB: the ``primary`` one, the table's own ``other``, and the type of those that were added.
+
+    ``projected`` says that the table's own is in other coordinates than degrees.
+    """
 
     primary: str | None = None
     other: str | None = None
     kind: str | None = None
+    projected: bool = False
 
     @property
     def names(self) -> set[str]:
@@ -43,7 +47,7 @@ class Geometries:
         if self.primary is None:
             return {}
         own = geo_metadata([self.kind, f"Multi{self.kind}"] if self.kind == "Polygon" else [self.kind or ""])
-        other = geo_metadata([])["columns"]["geometry"]
+        other = geo_metadata([])["columns"]["geometry"] | ({"crs": None} if self.projected else {})
         columns = dict.fromkeys(self.names, other)
         if self.kind:
             columns[self.primary] = own["columns"]["geometry"]

@@ -351,12 +351,23 @@ def test_a_geometry_of_the_table_stays_the_geometry(atlas, points, tmp_path):
     assert json.loads(found.schema.metadata[b"geo"])["primary_column"] == "satclip_geometry"
 
 
+def test_a_projected_geometry_is_not_called_degrees(atlas, points, tmp_path):
+    atlas.join(points, embedding="none").write(tmp_path / "points.parquet")
+    table = pq.read_table(tmp_path / "points.parquet")
+    geo = json.loads(table.schema.metadata[b"geo"])
+    geo["columns"]["geometry"]["crs"] = {"type": "ProjectedCRS", "name": "x", "id": {"authority": "EPSG", "code": 3857}}
+    pq.write_table(table.replace_schema_metadata({"geo": json.dumps(geo)}), tmp_path / "projected.parquet")
+    atlas.join(tmp_path / "projected.parquet", embedding="none").write(tmp_path / "out.parquet")
+    geo = json.loads(pq.read_schema(tmp_path / "out.parquet").metadata[b"geo"])
+    assert geo["columns"]["geometry"]["crs"] is None
+
+
 def test_every_type_of_the_table_stays_what_it_was(atlas, tmp_path):
     duckdb.sql(
         f"""COPY (SELECT 1.0 AS lon, 2.0 AS lat, 'x' AS t, 1::UTINYINT AS u, DATE '2020-01-02' AS d,
-        1.50::DECIMAL(9, 2) AS m, [1, NULL] AS l, {{'a': 1}} AS s, 'a'::BLOB AS b, TIMESTAMP '2020-01-01 00:00:01' AS ts,
-        true AS y,
-        'nan'::DOUBLE AS nan, 0.1::FLOAT AS f, NULL::INTEGER AS nothing, ['a"b', 'c'] AS texts)
+        1.50::DECIMAL(9, 2) AS m, [1, NULL] AS l, {{'a': 1}} AS s, 'a'::BLOB AS b,
+        TIMESTAMP '2020-01-01 00:00:01' AS ts, true AS y, 'nan'::DOUBLE AS nan,
+        0.1::FLOAT AS f, NULL::INTEGER AS nothing, ['a"b', 'c'] AS texts)
         TO '{tmp_path}/t.parquet'"""
     )
     stream = atlas.join(tmp_path / "t.parquet", embedding="none")
