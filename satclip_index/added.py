@@ -11,7 +11,7 @@ from .boundaries import cell_polygons
 from .components import Components
 from .errors import QueryError
 from .positions import Located
-from .store import wkb_points
+from .store import arrow_array, wkb_points
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,23 +68,23 @@ class Added:
         """Return the columns of some places, m values each, under our own names; a list in half precision if asked."""
         import pyarrow as pa
 
-        found: dict[str, pa.Array] = {"cell": pa.array(places.cell, pa.uint64())} if self.cell else {}
+        found: dict[str, pa.Array] = {"cell": arrow_array(places.cell)} if self.cell else {}
         if self.norm or self.embedding != "none" or self.components is not None or len(self.queries):
             nothing = np.empty((0, self.dim), np.float32), np.empty(0, np.float32)
             vectors, norm = self.embed(places) if places.lon.size else nothing
             similarities = self._similarities(vectors).T
             for i, similarity in enumerate(similarities, 1):
-                found[f"similarity_{i}" if len(similarities) > 1 else "similarity"] = pa.array(similarity)
+                found[f"similarity_{i}" if len(similarities) > 1 else "similarity"] = arrow_array(similarity)
             if self.embedding == "list":
-                starts = pa.array(np.arange(len(vectors) + 1, dtype=np.int32) * np.int32(self.dim))
+                starts = arrow_array(np.arange(len(vectors) + 1, dtype=np.int32) * np.int32(self.dim))
                 values = vectors.astype(np.float16 if halves else np.float32, copy=False)
-                found["embedding"] = pa.ListArray.from_arrays(starts, pa.array(values.ravel()))
+                found["embedding"] = pa.ListArray.from_arrays(starts, arrow_array(values.ravel()))
             elif self.embedding == "columns":
                 found |= _each(
                     "embedding", vectors.astype(np.float32, copy=False), first=0, digits=len(str(self.dim - 1))
                 )
-            if self.norm:
-                found["norm"] = pa.array(norm)
+            if self.norm and norm is not None:
+                found["norm"] = arrow_array(norm)
             if self.components is not None:
                 projected = self.components.project(vectors.astype(np.float32, copy=False), self.count)
                 found |= _each("pc", projected, first=1, digits=max(2, len(str(self.count))))
@@ -126,10 +126,8 @@ def check_geometry(geometry: str | None, *, cells: bool) -> str | None:
 
 
 def _each(name: str, values: Vectors, *, first: int, digits: int) -> "dict[str, pa.Array]":
-    import pyarrow as pa
-
     columns = np.ascontiguousarray(values.T)
-    return {f"{name}_{i:0{digits}}": pa.array(column) for i, column in enumerate(columns, first)}
+    return {f"{name}_{i:0{digits}}": arrow_array(column) for i, column in enumerate(columns, first)}
 
 
 def _check(name: str, value: str, expected: tuple[str, ...]) -> None:

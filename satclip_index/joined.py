@@ -21,6 +21,7 @@ from .errors import TableError
 from .outputs import Geometries, format_of, whole_file, write_batches
 from .positions import Located, Position, geometry_in
 from .sources import Source, portable
+from .store import arrow_array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -217,8 +218,6 @@ class Joined:
 
     def _pieces(self, answer: "pa.RecordBatchReader", progress: Progress | None) -> "Iterator[_Piece]":
         """Yield the rows in batches, those of coarser cells repeated if asked for."""
-        import pyarrow as pa
-
         width, done = len(answer.schema) - len(self.source.types), 0
         for batch in answer:
             where, columns = batch.columns[:width], batch.select(range(width, batch.num_columns))
@@ -230,7 +229,7 @@ class Joined:
                 yield _Piece(row, where, columns)
                 continue
             for rows, cells in descend(np.asarray(np.from_dlpack(where[0])), self.res):
-                yield _Piece(row[rows], [pa.array(cells)], columns.take(pa.array(rows)))
+                yield _Piece(row[rows], [arrow_array(cells)], columns.take(arrow_array(rows)))
 
     def _with_columns(self, batch: "pa.RecordBatch", places: Located, geometry: str, halves: bool) -> "pa.RecordBatch":
         import pyarrow as pa
@@ -297,11 +296,7 @@ def _nowhere() -> Located:
 
 def _spread(column: "pa.Array", kept: NDArray[np.bool_]) -> "pa.Array":
     """Return values of the rows that are kept as values of all, with NULL for the others."""
-    import pyarrow as pa
-
-    if kept.all():
-        return column
-    return column.take(pa.array(np.cumsum(kept) - 1, mask=~kept))
+    return column if kept.all() else column.take(arrow_array(np.maximum(np.cumsum(kept) - 1, 0), kept))
 
 
 def _reasons(left_out: dict[str, int]) -> str:

@@ -257,6 +257,14 @@ def test_sql_and_info_load_neither_torch_nor_faiss(run_python, atlas):
         assert not names & {"torch", "faiss", "pandas", "global_land_mask"}
 
 
+def test_a_join_of_stored_cells_loads_neither_torch_nor_faiss_nor_pandas(run_python, atlas, tmp_path):
+    (tmp_path / "t.csv").write_text("lon,lat\n1,2\n3,\n")
+    for kind in ("parquet", "jsonl"):
+        arguments = ("join", str(tmp_path / "t.csv"), "--like", "Lima", "-o", str(tmp_path / f"out.{kind}"))
+        names, _ = loaded(run_python, command(*arguments, "--atlas", str(atlas.path)))
+        assert not names & {"torch", "faiss", "pandas", "shapely", "global_land_mask", "huggingface_hub"}
+
+
 def test_every_public_name_is_there_and_an_unknown_one_is_not():
     import satclip_index
 
