@@ -1,5 +1,6 @@
 """An atlas on disk, opened: look an embedding up, or ask which places are like some others."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from .errors import QueryError
 from .manifest import ENCODER_NAME, Manifest
 from .nearest import Nearest, check_cells_of, nearest_cells
 from .neighbors import Neighbors
+from .notebook import atlas_table
 from .question import Bounds, Question, check_k
 from .search.engine import Filter
 from .search.index import Index
@@ -23,6 +25,9 @@ from .unusual import Unusual, unusual_cells
 from .zoom import check_zoom, zoom_in
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from .dataset import CellDataset
     from .encoder import Encoder
     from .joined import Joined
     from .joining import JoinOptions
@@ -47,6 +52,9 @@ class Atlas:
         held = ", ".join(f"res {res}: {entry.count:,} cells" for res, entry in self.manifest.resolutions.items())
         return f"Atlas({str(self.path)!r}, encoder {self.manifest.encoder['name']!r}, {held})"
 
+    def _repr_html_(self) -> str:
+        return atlas_table(self.path, self.manifest)
+
     @property
     def resolutions(self) -> list[int]:
         """The resolutions it holds, coarsest first."""
@@ -66,10 +74,35 @@ class Atlas:
 
     def index(self, res: int | None = None) -> Index:
         """Return the rows and the tree of a resolution, the finest unless told otherwise."""
-        res = self.resolutions[-1] if res is None else grid.check_res(res)
+        res = self._held(res)
         if res not in self._indexes:
             self._indexes[res] = Index.open(self.path, self.manifest, res)
         return self._indexes[res]
+
+    def cells(
+        self, res: int | None = None, *, columns: Sequence[str] | None = None, land: bool | None = None
+    ) -> "pa.RecordBatchReader":
+        """Return the cells of a resolution as a stream of Arrow batches, read from Parquet as it is consumed.
+
+        Parameters
+        ----------
+        res : int, optional
+            One of the atlas; the finest by default.
+        columns : sequence of str, optional
+            Of cell, lon, lat, land, norm, embedding and geometry; all but the last by default.
+        land : bool, optional
+            Only cells whose centre is land, or only those whose centre is not.
+        """
+        from .store import stream_columns
+
+        files = [self.path / file for file in self.manifest.cell_files(self._held(res))]
+        return stream_columns(files, columns, land=land)
+
+    def dataset(self, res: int | None = None, *, land: bool | None = None) -> "CellDataset":
+        """Return the cells of a resolution as a PyTorch data set; ``res`` and ``land`` as :meth:`cells` has them."""
+        from .dataset import CellDataset
+
+        return CellDataset(self.path, self._held(res), land=land)
 
     def embedding_at(self, lon: ArrayLike, lat: ArrayLike, *, res: int | None = None) -> NDArray[np.float32]:
         """Return the embedding of the cell that each point lies in.
@@ -93,9 +126,7 @@ class Atlas:
         ResolutionError
             If the atlas does not hold the resolution.
         """
-        res = self.resolutions[-1] if res is None else res
-        self.manifest.entry(res)  # it is one of the atlas
-        return self._vectors_of(grid.cells_of_points(lon, lat, res))
+        return self._vectors_of(grid.cells_of_points(lon, lat, self._held(res)))
 
     def like(
         self,
@@ -205,10 +236,8 @@ class Atlas:
         if zoom is not None:
             zoomed = zoom_in(question, query, cells, zoom, self.encoder, progress=progress)
             cells, similarity = zoomed.cell, zoomed.similarity
-            asked |= {
-                "exact": False,
-                "zoom": zoomed.describe(zoom),
-            }  # the rest of the Earth was not looked at so closely
+            # The rest of the Earth was not looked at so closely.
+            asked |= {"exact": False, "zoom": zoomed.describe(zoom)}
         return like_cells(question, cells, similarity, entry, asked, self._vectors_of if explain else None)
 
     def regions(
@@ -278,9 +307,8 @@ class Atlas:
         InvalidCellError, ResolutionError, QueryError
             If a cell is not one, or not of the resolution; if the atlas does not hold that; if k is below 1.
         """
-        res = self.resolutions[-1] if res is None else res
         index, k = self.index(res), check_k(k) or 1
-        return nearest_cells(index, check_cells_of(cells, res), self._vectors_of, k, Filter(), progress=progress)
+        return nearest_cells(index, check_cells_of(cells, index.res), self._vectors_of, k, Filter(), progress=progress)
 
     def unusual(
         self,
@@ -326,11 +354,16 @@ class Atlas:
         ResolutionError, QueryError, PlaceError
             As :meth:`like`.
         """
-        res = self.resolutions[-1] if res is None else res
         index, bounds = self.index(res), Bounds.of(within, outside, bbox)
         rules = Unusual(check_k(k), beyond_km, apart_km, bounds, ocean)
-        asked = rules.describe() | {"res": int(res), "encoder": self.manifest.encoder["name"], "exact": True}
-        return unusual_cells(rules, index, self.manifest.entry(res), asked, progress=progress)
+        asked = rules.describe() | {"res": index.res, "encoder": self.manifest.encoder["name"], "exact": True}
+        return unusual_cells(rules, index, self.manifest.entry(index.res), asked, progress=progress)
+
+    def _held(self, res: int | None) -> int:
+        """Return a resolution of the atlas, the finest for None, or raise ResolutionError."""
+        res = self.resolutions[-1] if res is None else grid.check_res(res)
+        self.manifest.entry(res)
+        return res
 
     def join(self, table: Any, **options: "Unpack[JoinOptions]") -> "Joined":
         """Return a table with columns for the cell that each row lies in, as a stream.
@@ -358,7 +391,7 @@ class Atlas:
 
     def _question(self, place: Any, unlike: Any, k: int | None, res: int | None, *rules: Any) -> Question:
         """Return a question at a resolution of this atlas."""
-        res = self.resolutions[-1] if res is None else grid.check_res(res)
+        res = self._held(res)
         return Question.of(place, unlike, k, res, self.manifest.entry(res), *rules)
 
     def _asked(self, question: Question) -> dict[str, Any]:

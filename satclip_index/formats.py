@@ -11,6 +11,8 @@ from .grid import cell_to_text
 
 Format = Literal["json", "jsonl", "csv", "geojson", "parquet"]
 FORMATS: tuple[str, ...] = get_args(Format)
+Geometry = Literal["point", "polygon"]
+GEOMETRIES: tuple[str, ...] = get_args(Geometry)
 SUFFIXES = {f".{name}": name for name in FORMATS} | {".ndjson": "jsonl"}
 
 Row = dict[str, Any]

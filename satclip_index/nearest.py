@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,10 @@ class Nearest:
             "similarity": self.similarity[found],
         }
         return pa.table(columns)
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        """Export the pairs to any library that takes Arrow, as ``polars.DataFrame(nearest)`` does."""
+        return self.to_arrow().__arrow_c_stream__(requested_schema)
 
 
 def nearest_cells(

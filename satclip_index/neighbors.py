@@ -4,20 +4,25 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from html import escape
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .boundaries import cell_polygons
 from .cities import nearest_cities
-from .formats import Row, write_rows
+from .errors import QueryError
+from .formats import GEOMETRIES, Geometry, Row, write_rows
 from .grid import Cells
+from .notebook import html_table
 
 if TYPE_CHECKING:
+    import geopandas as gpd
     import pandas as pd
     import pyarrow as pa
 
+_SHOWN_ROWS = 60  # in a notebook
 _NOT_COLUMNS = ("query", "extra", "outlines", "table")
 
 
@@ -120,13 +125,22 @@ class Neighbors:
         for values in zip(*columns.values(), strict=True):
             yield dict(zip(columns, values, strict=True))
 
-    def features(self) -> Iterator[Row]:
-        """Yield one dictionary a place, as :meth:`rows` does, and its outline as ``geometry`` if it has one."""
-        if self.outlines is None:
+    def features(self, geometry: Geometry | None = None) -> Iterator[Row]:
+        """Yield one dictionary a place, as :meth:`rows` does, and what to draw as ``geometry`` where that is no point.
+
+        Parameters
+        ----------
+        geometry : {"point", "polygon"}, optional
+            The point; or the outline, if there are any, else the cell's boundary. By default the outline or the point.
+        """
+        if _checked(geometry) == "point" or (geometry is None and self.outlines is None):
             yield from self.rows()
-        else:
-            for row, outline in zip(self.rows(), self.outlines, strict=True):
-                yield row | {"geometry": outline}
+            return
+        import shapely
+
+        outlines = map(shapely.geometry.mapping, self._polygons()) if self.outlines is None else self.outlines
+        for row, outline in zip(self.rows(), outlines, strict=True):
+            yield row | {"geometry": outline}
 
     def explanations(self) -> list[str]:
         """Return a sentence for each place that says how it is like the example, and how it is not."""
@@ -145,8 +159,15 @@ class Neighbors:
             said.append(f"beside the example, {', '.join(f'{name} {apart[name]:+.2f} sd' for name in most)}")
         return "; ".join(said) + "."
 
-    def to_arrow(self) -> "pa.Table":
-        """Return an Arrow table; ``query`` is in its schema metadata, as JSON."""
+    def to_arrow(self, *, geometry: Geometry | None = None) -> "pa.Table":
+        """Return an Arrow table; ``query`` is in its schema metadata, as JSON.
+
+        Parameters
+        ----------
+        geometry : {"point", "polygon"}, optional
+            Adds a last column ``geometry`` of WKB, as :meth:`features` has it, so that Parquet written of the table is
+            GeoParquet 1.1.
+        """
         import pyarrow as pa
 
         # Text gets its type said: where there is no answer, there is nothing to infer it from.
@@ -155,27 +176,59 @@ class Neighbors:
             for name, values in self._ours().items()
         }
         table = pa.table(columns | self._theirs())
-        return table.replace_schema_metadata({"satclip_index": json.dumps(self.query)})
+        table = table.replace_schema_metadata({"satclip_index": json.dumps(self.query)})
+        return table if _checked(geometry) is None else self._drawn(table, geometry)
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        """Export the columns to any library that takes Arrow, as ``polars.DataFrame(answer)`` does."""
+        return self.to_arrow().__arrow_c_stream__(requested_schema)
 
     def to_pandas(self) -> "pd.DataFrame":
         """Return a pandas data frame (pandas must be installed)."""
         return self.to_arrow().to_pandas()
 
-    def to_geojson(self) -> dict[str, Any]:
-        """Return a GeoJSON FeatureCollection: of outlines where there are any, else of points."""
+    def to_geopandas(self, geometry: Geometry = "point") -> "gpd.GeoDataFrame":
+        """Return a GeoPandas data frame (geopandas must be installed), drawn as :meth:`features` says."""
+        import geopandas
+
+        return geopandas.GeoDataFrame.from_arrow(self.to_arrow(geometry=geometry))
+
+    def to_geojson(self, *, geometry: Geometry | None = None) -> dict[str, Any]:
+        """Return a GeoJSON FeatureCollection, drawn as :meth:`features` says."""
         text = io.StringIO()
-        write_rows(self.features(), text, kind="geojson", query=self.query)
+        write_rows(self.features(geometry), text, kind="geojson", query=self.query)
         collection: dict[str, Any] = json.loads(text.getvalue())
         return collection
 
     def _repr_html_(self) -> str:
         shown = ["rank", "nearest_city", "country", "similarity", "percentile", "distance_km", "lon", "lat"]
-        shown += [*self.extra, *self._theirs()]
-        head = "".join(f"<th>{escape(name)}</th>" for name in shown)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{escape(_brief(row[name]))}</td>" for name in shown) + "</tr>" for row in self.rows()
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        more = len(self) - _SHOWN_ROWS
+        note = f"... and {more:,} more" if more > 0 else ""
+        return html_table(islice(self.rows(), _SHOWN_ROWS), [*shown, *self.extra, *self._theirs()], note=note)
+
+    def _drawn(self, table: "pa.Table", geometry: Geometry | None) -> "pa.Table":
+        """Return the table with a column of what is to be drawn."""
+        from .store import with_geometry, wkb_points
+
+        if geometry == "point":
+            bounds = (self.lon.min(), self.lat.min(), self.lon.max(), self.lat.max()) if len(self) else None
+            return with_geometry(table, wkb_points(self.lon, self.lat), ["Point"], bounds)
+        import pyarrow as pa
+        import shapely
+
+        shapes = self._polygons()
+        wkb = pa.array(shapely.to_wkb(shapes, byte_order=1), type=pa.binary())
+        kinds = sorted({shape.geom_type for shape in shapes})
+        return with_geometry(table, wkb, kinds, shapely.total_bounds(shapes) if len(self) else None)
+
+    def _polygons(self) -> NDArray[np.object_]:
+        """Return the outlines, or the boundaries of the cells, as shapes."""
+        import shapely
+
+        if self.outlines is not None:
+            return np.array([shapely.geometry.shape(outline) for outline in self.outlines], dtype=object)
+        shapes: NDArray[np.object_] = shapely.from_wkb(np.array(cell_polygons(self.cell).to_pylist(), dtype=object))
+        return shapes
 
     def _ours(self) -> dict[str, NDArray[Any]]:
         ours = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _NOT_COLUMNS}
@@ -207,5 +260,7 @@ def _array(column: "pa.ChunkedArray") -> NDArray[Any]:
     return np.fromiter(column.to_pylist(), dtype=object, count=len(column))
 
 
-def _brief(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+def _checked(geometry: Geometry | None) -> Geometry | None:
+    if geometry is not None and geometry not in GEOMETRIES:
+        raise QueryError(f"{geometry!r} is no way to draw a place; expected {' or '.join(GEOMETRIES)}.")
+    return geometry

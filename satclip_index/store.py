@@ -1,7 +1,7 @@
 """The Parquet files of an atlas: GeoParquet 1.1, one row a cell, sorted."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from .errors import CorruptAtlasError
+from .errors import CorruptAtlasError, QueryError
 from .grid import Cells
 
 # Measured on real embeddings at res 4: what a row takes in Parquet.
@@ -92,14 +92,66 @@ def read_columns(paths: Sequence[Path], columns: Sequence[str]) -> dict[str, NDA
     parts: list[pa.Table] = []
     for path in paths:
         try:
-            # read_table would import pyarrow.dataset, and pandas; read alone passes over a missing column.
-            parts.append(pq.ParquetFile(path).read(list(columns)).select(list(columns)))
+            # read alone passes over a missing column
+            parts.append(_open(path).read(list(columns)).select(list(columns)))
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise CorruptAtlasError(
-                f"{path} cannot be read: {' '.join(str(error).split())[:120]}. Build the atlas again."
-            ) from None
+            raise _unreadable(path, error) from None
     table = pa.concat_tables(parts)
     return {name: np.concatenate([_numpy(chunk) for chunk in table[name].chunks]) for name in columns}
+
+
+def stream_columns(
+    paths: Sequence[Path], columns: Sequence[str] | None = None, *, land: bool | None = None
+) -> pa.RecordBatchReader:
+    """Return a stream of columns of some shards, in row order; some ten thousand rows are in memory at a time.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        At least one.
+    columns : sequence of str, optional
+        Which, in their order; all but ``geometry`` if None.
+    land : bool, optional
+        Only rows on land, or only those at sea.
+
+    Raises
+    ------
+    QueryError
+        If there is no such column.
+    CorruptAtlasError
+        If a file is not the Parquet it should be: at once of the first file, of others when the stream comes to them.
+    """
+    stored = _open(paths[0]).schema_arrow
+    names = [name for name in stored.names if name != "geometry"] if columns is None else list(columns)
+    if unknown := [name for name in names if name not in stored.names]:
+        raise QueryError(f"Cells have no column {unknown[0]!r}; they have {', '.join(stored.names)}.")
+    fields = [geometry_field() if name == "geometry" else stored.field(name) for name in names]
+    said = {"geo": json.dumps(geo_metadata(["Point"]))} if "geometry" in names else None
+    schema = pa.schema(fields, said)
+    read = names if land is None else list(dict.fromkeys([*names, "land"]))
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for path in paths:
+            try:
+                for batch in _open(path).iter_batches(_ROW_GROUP_ROWS, columns=read):
+                    if land is not None:
+                        batch = batch.filter(pa.array(_numpy(batch["land"]) == land))
+                    yield pa.RecordBatch.from_arrays([batch[name] for name in names], schema=schema)
+            except (pa.ArrowException, OSError, KeyError) as error:
+                raise _unreadable(path, error) from None
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)  # pq.read_table would import pyarrow.dataset, and pandas
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> CorruptAtlasError:
+    return CorruptAtlasError(f"{path} cannot be read: {' '.join(str(error).split())[:120]}. Build the atlas again.")
 
 
 def _numpy(column: pa.Array) -> NDArray[Any]:
@@ -134,6 +186,22 @@ def wkb_points(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> pa.Array:
     wkb["order"], wkb["type"], wkb["x"], wkb["y"] = 1, 1, lon, lat
     offsets = np.arange(lon.size + 1, dtype=np.int32) * wkb.dtype.itemsize
     return pa.Array.from_buffers(pa.binary(), lon.size, [None, pa.py_buffer(offsets), pa.py_buffer(wkb.tobytes())])
+
+
+def geometry_field() -> pa.Field:
+    """Return the Arrow field of a column ``geometry`` of WKB, which says so to whoever knows GeoArrow."""
+    crs = json.dumps({"crs": "OGC:CRS84", "crs_type": "authority_code"})
+    said = {"ARROW:extension:name": "geoarrow.wkb", "ARROW:extension:metadata": crs}
+    return pa.field("geometry", pa.binary(), metadata=said)
+
+
+def with_geometry(
+    table: pa.Table, wkb: pa.Array, geometry_types: Sequence[str], bbox: Sequence[float] | None
+) -> pa.Table:
+    """Return a table with a last column ``geometry``, which is GeoParquet once it is written; its metadata are kept."""
+    geo = json.dumps(geo_metadata(geometry_types, bbox))
+    said = {**(table.schema.metadata or {}), b"geo": geo.encode()}
+    return table.append_column(geometry_field(), wkb).replace_schema_metadata(said)
 
 
 def geo_metadata(geometry_types: Sequence[str], bbox: Sequence[float] | None = None) -> dict[str, Any]:

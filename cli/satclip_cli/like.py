@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from . import options
-from .render import choose_format, progress_bar, say, show_rows
+from .render import choose_format, progress_bar, say, show_places
 
 
 def like(
@@ -52,6 +52,7 @@ def like(
     explain: Annotated[bool, typer.Option("--explain", help="Say how each answer is like the example.")] = False,
     atlas: options.Atlas = options.DEFAULT_ATLAS,
     format: options.Format = None,
+    geometry: options.Geometry = None,
     out: options.Out = None,
     quiet: options.Quiet = False,
 ) -> None:
@@ -63,9 +64,11 @@ def like(
 
     Example, among your own rows: satclip-index like Nairobi --table cities.csv --where "population > 1e6"
 
+    Example, their cells for a map: satclip-index like Nairobi --geometry polygon -o like.geojson
+
     Example, the plain nearest neighbours: satclip-index like 36.8,-1.3 --exclude-within 0 --apart 0 --ocean
     """
-    kind = choose_format(format, out)
+    kind = choose_format(format, out, geometry=geometry)
     asked: dict[str, Any] = {"unlike": unlike or [], "res": res, "exclude_within_km": exclude_within, "ocean": ocean}
     asked |= {"within": within, "outside": outside, "bbox": bbox}
     asked |= {"min_similarity": min_similarity, "min_percentile": min_percentile}
@@ -76,8 +79,7 @@ def like(
         asked |= {"k": k, "apart_km": apart, "zoom": zoom, "explain": explain}
         asked |= {"table": table, "where": where, "lon": lon, "lat": lat, "cell": cell}
     answer = _ask(atlas, places, asked, regions=regions, quiet=quiet)
-    rows = answer.features() if kind == "geojson" else answer.rows()
-    show_rows(rows, answer.to_arrow, kind=kind, out=out, query=answer.query)
+    show_places(answer, geometry=geometry, kind=kind, out=out)
     for line in [*(answer.explanations() if explain else []), *_remarks(answer, k)]:
         say(line, quiet=quiet)
 

@@ -1,7 +1,7 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -10,7 +10,11 @@ from .render import FORMAT_HELP
 Atlas = Annotated[
     Path, typer.Option("--atlas", envvar="SATCLIP_ATLAS", help="Folder of the atlas.", show_default="atlas")
 ]
-Format = Annotated[str | None, typer.Option("--format", "-f", help=FORMAT_HELP, show_default=False)]
+Format = Annotated[str | None, typer.Option("--format", help=FORMAT_HELP, show_default=False)]
+Geometry = Annotated[
+    Literal["point", "polygon"] | None,
+    typer.Option(help="What GeoJSON and Parquet draw of a place.", show_default="point; of regions polygon"),
+]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Write to this file.", show_default="stdout")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto.")]

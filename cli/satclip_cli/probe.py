@@ -53,7 +53,7 @@ def probe(
     block_degrees: Annotated[float, typer.Option(help="Edge of a block.", min=0.01, max=90)] = 10.0,
     lon: Annotated[str | None, typer.Option(metavar="COLUMN", show_default="lon, lng, long, longitude or x")] = None,
     lat: Annotated[str | None, typer.Option(metavar="COLUMN", show_default="lat, latitude or y")] = None,
-    format: Annotated[str | None, typer.Option("--format", "-f", help=REPORT_HELP, show_default=False)] = None,
+    format: Annotated[str | None, typer.Option("--format", help=REPORT_HELP, show_default=False)] = None,
     out: options.Out = None,
     quiet: options.Quiet = False,
 ) -> None:

@@ -22,6 +22,8 @@ from satclip_index.formats import FORMATS, SUFFIXES, Row, plain_value, write_row
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from satclip_index import Neighbors
+    from satclip_index.formats import Geometry
     from satclip_train.scores import Evaluation
 
 _DECIMALS = {
@@ -77,8 +79,15 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:,.0f} {self._unit}/s" if task.speed else "", style="dim")
 
 
-def choose_format(given: str | None, out: Path | None) -> str:
-    """Return the format asked for, or what the file's name or the terminal implies."""
+def choose_format(given: str | None, out: Path | None, *, geometry: str | None = None) -> str:
+    """Return the format asked for, or what the file's name or the terminal implies; one that can hold a geometry."""
+    kind = _format(given, out)
+    if geometry and kind not in ("geojson", "parquet"):
+        raise typer.BadParameter(f"Only geojson and parquet hold shapes, not {kind}.", param_hint="--geometry")
+    return kind
+
+
+def _format(given: str | None, out: Path | None) -> str:
     if given:
         if given not in ("table", *FORMATS):
             raise typer.BadParameter(f"{given!r} is not one of table, {', '.join(FORMATS)}.", param_hint="--format")
@@ -123,6 +132,13 @@ def show_rows(
     else:
         _write_text(rows, sys.stdout, kind, query, limit)
         sys.stdout.flush()  # what is said afterwards comes afterwards
+
+
+def show_places(answer: "Neighbors", *, geometry: "Geometry | None", kind: str, out: Path | None) -> None:
+    """Write places as :func:`show_rows` does; in GeoJSON and Parquet they are drawn as points, or as polygons."""
+    shape: Geometry = geometry or ("point" if answer.outlines is None else "polygon")
+    rows = answer.features(shape) if kind == "geojson" else answer.rows()
+    show_rows(rows, lambda: answer.to_arrow(geometry=shape), kind=kind, out=out, query=answer.query)
 
 
 def show_document(document: dict[str, Any], kind: str) -> None:

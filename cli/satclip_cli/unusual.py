@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from . import options
-from .render import choose_format, progress_bar, say, show_rows
+from .render import choose_format, progress_bar, say, show_places
 
 
 def unusual(
@@ -22,6 +22,7 @@ def unusual(
     ocean: options.Ocean = False,
     atlas: options.Atlas = options.DEFAULT_ATLAS,
     format: options.Format = None,
+    geometry: options.Geometry = None,
     out: options.Out = None,
     quiet: options.Quiet = False,
 ) -> None:
@@ -35,7 +36,7 @@ def unusual(
     """
     from satclip_index import open_atlas
 
-    kind = choose_format(format, out)
+    kind = choose_format(format, out, geometry=geometry)
     with progress_bar("Comparing", "cells", quiet=quiet) as progress:
         answer = open_atlas(atlas).unusual(
             k=None if every else k,
@@ -49,4 +50,4 @@ def unusual(
             progress=progress,
         )
     say(f"Compared {answer.query['compared_cells']:,} cells of res {answer.query['res']}.", quiet=quiet)
-    show_rows(answer.rows(), answer.to_arrow, kind=kind, out=out, query=answer.query)
+    show_places(answer, geometry=geometry, kind=kind, out=out)

@@ -94,7 +94,7 @@ def test_every_format_parses_on_stdout_and_in_a_file(cli, atlas, tmp_path, kind)
 
 
 def test_a_table_is_for_people(cli, atlas):
-    done = cli("like", "Nairobi", "-f", "table", "-k", "4", atlas=atlas)
+    done = cli("like", "Nairobi", "--format", "table", "-k", "4", atlas=atlas)
     lines = done.stdout.rstrip("\n").splitlines()
     assert lines[0].split() == COLUMNS
     assert len(lines) == 5
@@ -111,7 +111,9 @@ def test_a_negative_longitude_is_a_place_not_an_option(cli, atlas, place):
 def test_every_kind_of_place_is_taken(cli, atlas, tmp_path):
     (tmp_path / "area.geojson").write_text(json.dumps(POLYGON))
     cell = h3.latlng_to_cell(-1.29, 36.82, 5)
-    done = cli("like", "Nairobi", cell, "36.8,-1.3", "area.geojson", "--unlike", "São Paulo", "-f", "json", atlas=atlas)
+    done = cli(
+        "like", "Nairobi", cell, "36.8,-1.3", "area.geojson", "--unlike", "São Paulo", "--format", "json", atlas=atlas
+    )
     assert done.returncode == 0, done.stderr
     query = json.loads(done.stdout)["query"]
     assert len(query["like"]) == 4
@@ -138,7 +140,7 @@ def test_every_kind_of_place_is_taken(cli, atlas, tmp_path):
         (("sql", ""), "query is empty"),
         (("sql", "SELECT geometry"), "geometry"),
         (("sql", "SELECT res FROM cells", "-o", "x.geojson"), "lon and lat"),
-        (("sql", "FROM 'missing.csv'", "-f", "csv"), "missing.csv"),
+        (("sql", "FROM 'missing.csv'", "--format", "csv"), "missing.csv"),
         (("build", "--atlas", "notes.json"), "left alone"),
         (("build", "--atlas", "new", "--encoder", "notes.json"), "notes.json"),
         (("build", "--atlas", "new", "--encoder", "nosuchencoder"), "nosuchencoder"),
@@ -240,7 +242,7 @@ def test_a_file_appears_whole_or_not_at_all(cli, atlas, tmp_path):
 
 
 def test_format_overrules_the_name_of_the_file(cli, atlas, tmp_path):
-    assert cli(*LIKE, "-o", "data.txt", "-f", "csv", atlas=atlas).returncode == 0
+    assert cli(*LIKE, "-o", "data.txt", "--format", "csv", atlas=atlas).returncode == 0
     assert (tmp_path / "data.txt").read_text().startswith("rank,cell,")
 
 
@@ -248,7 +250,7 @@ def test_format_overrules_the_name_of_the_file(cli, atlas, tmp_path):
 def test_a_closed_pipe_is_quiet(atlas, kind):
     query = "SELECT res, i, hex(i) AS h FROM cells, range(60) t(i)"
     child = subprocess.Popen(
-        [*CLI, "sql", query, "-f", kind],
+        [*CLI, "sql", query, "--format", kind],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=child_environment({"SATCLIP_ATLAS": str(atlas.path)}),
@@ -277,12 +279,12 @@ def test_sql_joins_a_file_by_its_name_and_writes_parquet(cli, atlas, tmp_path):
     assert done.returncode == 0, done.stderr
     found = duckdb.sql(f"SELECT name, res, cell, len(embedding) FROM '{tmp_path}/out.parquet'").fetchall()
     assert found == [("here", 2, int(cell, 16), 16)]
-    done = cli("sql", "SELECT cell FROM 'mine.csv'", "-f", "csv", atlas=atlas)
+    done = cli("sql", "SELECT cell FROM 'mine.csv'", "--format", "csv", atlas=atlas)
     assert done.stdout.splitlines() == ["cell", cell]
 
 
 def test_a_long_table_is_cut_and_says_so(cli, atlas):
-    done = cli("sql", "SELECT cell, embedding FROM cells", "-f", "table", atlas=atlas)
+    done = cli("sql", "SELECT cell, embedding FROM cells", "--format", "table", atlas=atlas)
     assert len(done.stdout.splitlines()) == 41
     assert "Only the first 40 rows" in done.stderr
     assert len(answer(cli("sql", "SELECT cell FROM cells WHERE res = 1", atlas=atlas))) == 842

@@ -22,7 +22,7 @@ def files(tmp_path):
 
 
 def test_options_reach_the_search(cli, atlas):
-    done = cli(*LIKE, "--res", "1", "--exclude-within", "0", "--apart", "0", "--ocean", "-f", "json", atlas=atlas)
+    done = cli(*LIKE, "--res", "1", "--exclude-within", "0", "--apart", "0", "--ocean", "--format", "json", atlas=atlas)
     query = json.loads(done.stdout)["query"]
     asked = (query["res"], query["exclude_within_km"], query["apart_km"], query["ocean"], query["k"])
     assert asked == (1, 0, 0, True, 3)
@@ -53,7 +53,7 @@ def test_a_threshold_alone_gives_all_that_reach_it_and_k_the_first_of_them(cli, 
     assert len(every) > 10
     assert min(row["percentile"] for row in every) >= 60 - 1e-6
     assert answer(cli("like", "Nairobi", "--min-percentile", "60", "--apart", "0", "-k", "3", atlas=atlas)) == every[:3]
-    assert cli("like", "Nairobi", "--min-similarity", "1", "-f", "csv", atlas=atlas).returncode == 0
+    assert cli("like", "Nairobi", "--min-similarity", "1", "--format", "csv", atlas=atlas).returncode == 0
 
 
 def test_regions_are_outlines_in_geojson_and_say_how_many_there_are(cli, atlas, files):
