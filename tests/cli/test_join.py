@@ -50,7 +50,7 @@ def test_every_format_goes_to_a_file_or_a_pipe(cli, atlas, files, kind):
 
 def test_a_table_for_people_shows_the_first_rows(cli, atlas, files):
     (files / "long.csv").write_text("lon,lat\n" + "1,2\n" * 100)
-    done = cli("join", "long.csv", "-f", "table", atlas=atlas)
+    done = cli("join", "long.csv", "--format", "table", atlas=atlas)
     assert done.stdout.splitlines()[0].split() == ["lon", "lat", "cell", "embedding"]
     assert len(done.stdout.splitlines()) == 41
     assert "Only the first 40 rows are shown" in done.stderr
@@ -120,7 +120,7 @@ def test_embed_writes_what_join_writes(cli, encoder_file, files):
     table = pq.read_table(files / "out.parquet")
     assert table.column_names == ["town", "east", "north", "people", "embedding", "norm", "geometry"]
     assert duckdb.sql(f"SELECT len(embedding) FROM '{files}/out.parquet'").fetchall() == [(16,), (16,), (None,), (16,)]
-    shown = cli(*given, "--embedding", "columns", "-f", "csv", "-q")
+    shown = cli(*given, "--embedding", "columns", "--format", "csv", "-q")
     rows = list(csv.DictReader(io.StringIO(shown.stdout)))
     assert float(rows[0]["embedding_03"]) == pytest.approx(table["embedding"][0][3].as_py())
 
@@ -134,4 +134,4 @@ def test_embed_needs_a_table_or_a_point(cli, atlas):
 
 def test_info_tells_of_the_components(cli, atlas):
     assert "land cells of res 2; the first 16 have" in cli("info", atlas=atlas).stdout
-    assert json.loads(cli("info", "-f", "json", atlas=atlas).stdout)["components"]["res"] == 2
+    assert json.loads(cli("info", "--format", "json", atlas=atlas).stdout)["components"]["res"] == 2
