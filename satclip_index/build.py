@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from . import grid
 from .atlas import Atlas, open_atlas
 from .callbacks import Progress
+from .components import write_components
 from .errors import AtlasExistsError, CorruptAtlasError, OutputError, ResolutionError, SatclipIndexError
 from .land import is_land
 from .manifest import ENCODER_NAME, MANIFEST_NAME, FileEntry, Manifest, ResolutionEntry, library_versions
@@ -96,9 +97,6 @@ def build_atlas(
 
             entries[r] = _build_res(partial, encoder, r, device, land_only, report)
         encoder.save(partial / ENCODER_NAME)
-        files = sorted(file for file in partial.rglob("*") if file.is_file())
-        for file in files:
-            _sync(file)
         manifest = Manifest(
             encoder={
                 "name": encoder.name,
@@ -110,11 +108,18 @@ def build_atlas(
             dtype="float16",
             land_only=land_only,
             resolutions=entries,
-            files=tuple(FileEntry.of(partial, file) for file in files),
+            files=(),
             libraries=library_versions(),
+            components={},
         )
-        for r in wanted:
-            _check_search(Index.open(partial, manifest, r))
+        indexes = [Index.open(partial, manifest, r) for r in wanted]
+        for index in indexes:
+            _check_search(index)
+        fitted = write_components(partial, indexes[-1])
+        files = sorted(file for file in partial.rglob("*") if file.is_file())
+        for file in files:
+            _sync(file)
+        manifest = replace(manifest, components=fitted, files=tuple(FileEntry.of(partial, file) for file in files))
         manifest.write(partial)
         _sync(partial / MANIFEST_NAME)
         _put_in_place(partial, path)

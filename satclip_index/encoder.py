@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
+from threading import Lock
 from typing import Self
 
 import numpy as np
@@ -25,6 +26,7 @@ from .weights import download, read_weights, write_weights
 __all__ = ["BUNDLED", "Encoder", "Hyperparameters", "Siren", "best_device", "unit_half"]
 
 BUNDLED = ("bluemarble",)
+_THREADS = Lock()  # torch has one number of threads for the whole process
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
@@ -192,14 +194,15 @@ def _each_on_one_thread(work: Callable[[int], None], items: Sequence[int]) -> No
     Torch's way, all threads at one batch, waits at a barrier after every operation: on a busy two-core machine that
     was measured eight times slower than one thread.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            for _ in pool.map(work, items):
-                pass
-    finally:
-        torch.set_num_threads(threads)
+    with _THREADS:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with ThreadPoolExecutor(threads) as pool:
+                for _ in pool.map(work, items):
+                    pass
+        finally:
+            torch.set_num_threads(threads)
 
 
 def unit_half(raw: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .errors import AtlasNotFoundError, CorruptAtlasError, ResolutionError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 ENCODER_NAME = "encoder.safetensors"
 _LIBRARIES = ("satclip-index", "numpy", "torch", "h3", "h3ronpy", "pyarrow", "faiss-cpu", "faiss-gpu")
@@ -64,7 +64,10 @@ class ResolutionEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What ``manifest.json`` says. It is written last, so its presence means that the atlas is complete."""
+    """What ``manifest.json`` says. It is written last, so its presence means that the atlas is complete.
+
+    ``components`` says what the principal components were fitted on, and which share of the variance the first have.
+    """
 
     encoder: dict[str, Any]
     dim: int
@@ -73,6 +76,7 @@ class Manifest:
     resolutions: dict[int, ResolutionEntry]
     files: tuple[FileEntry, ...]
     libraries: dict[str, str]
+    components: dict[str, Any]
     format_version: int = FORMAT_VERSION
 
     def entry(self, res: int) -> ResolutionEntry:
@@ -145,6 +149,8 @@ class Manifest:
             raise ValueError("it names no resolution or encoder")
         for name in ("sha256", "origin", "hyperparameters"):
             self.encoder[name]
+        for name in ("res", "fitted_on", "cells", "variance_shares"):
+            self.components[name]
         listed = {entry.path for entry in self.files}
         for res, entry in self.resolutions.items():
             numbers = (res, self.dim, entry.count, entry.land_count, entry.list_res, entry.codes_offset)

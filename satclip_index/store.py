@@ -178,6 +178,16 @@ def write_table(table: pa.Table | pa.RecordBatchReader, target: Path | IO[bytes]
             writer.write_batch(batch)
 
 
+def arrow_array(values: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> pa.Array:
+    """Return numbers as an Arrow array, without a copy; pyarrow's own way imports pandas wherever that is installed.
+
+    Where ``valid`` is false the value is missing.
+    """
+    bits = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little").tobytes())
+    data = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), values.size, [bits, data])
+
+
 def wkb_points(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> pa.Array:
     """Encode points as little-endian WKB: byte order 1, geometry type 1, x, y (OGC 06-103r4, section 8)."""
     wkb = np.zeros(lon.size, dtype=np.dtype([("order", "u1"), ("type", "<u4"), ("x", "<f8"), ("y", "<f8")]))

@@ -68,6 +68,7 @@ def test_only_the_promised_files_are_there(tmp_path, encoder):
     names = sorted(digests(tmp_path))
     files = ("cells/part-00000.parquet", "index.faiss", "tree.safetensors")
     assert names == [
+        "atlas/components.safetensors",
         "atlas/encoder.safetensors",
         "atlas/manifest.json",
         *(f"atlas/res={res}/{name}" for res in (0, 1) for name in files),
@@ -78,7 +79,7 @@ def test_the_same_build_gives_the_same_bytes(tmp_path, encoder_file):
     for name in ("one", "two"):
         build(tmp_path / name, encoder_file, res=[0, 2])
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
-    assert len(digests(tmp_path / "one")) == 8
+    assert len(digests(tmp_path / "one")) == 9
 
 
 def test_one_resolution_is_a_number(tmp_path, encoder):

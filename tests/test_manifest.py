@@ -38,7 +38,7 @@ def test_the_manifest_names_every_file_with_its_size_and_digest(atlas):
 
 def test_the_manifest_says_what_made_the_atlas(atlas, encoder, encoder_file):
     manifest = Manifest.read(atlas.path)
-    assert manifest.format_version == 1
+    assert manifest.format_version == 2
     assert manifest.dim == 16
     assert manifest.encoder["sha256"] == encoder.sha256
     assert manifest.encoder["origin"] == {"file": encoder_file.name}
@@ -88,7 +88,7 @@ def test_a_resolution_that_is_not_held_is_named_with_those_that_are(atlas):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "null", "7", '"x"', "{}", "\ufeff{}", '{"format_version": 1}', "[" * 99_999, "\udcff"],
+    ["", "{", "[]", "null", "7", '"x"', "{}", "\ufeff{}", '{"format_version": 2}', "[" * 99_999, "\udcff"],
 )
 def test_a_manifest_that_is_no_json_object_of_ours_is_refused(atlas, copy_of, text):
     root = copy_of(atlas)
@@ -96,7 +96,7 @@ def test_a_manifest_that_is_no_json_object_of_ours_is_refused(atlas, copy_of, te
     assert "--force" in refused(root, r"manifest\.json")
 
 
-@pytest.mark.parametrize("version", [0, 2, 99, "1", None, "new"])
+@pytest.mark.parametrize("version", [0, 1, 99, "2", None, "new"])
 def test_another_format_version_is_refused(atlas, copy_of, version):
     root = copy_of(atlas)
     edit(root, lambda described: described.update(format_version=version))

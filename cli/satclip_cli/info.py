@@ -41,5 +41,10 @@ def info(
             f"{entry.count:,} cells, {entry.land_count:,} on land; random land pairs: median similarity "
             f"{quantiles[0.5]:.3f}, 90 % below {quantiles[0.9]:.3f}, 99 % below {quantiles[0.99]:.3f}"
         )
+    fitted = manifest.components
+    document["components"] = (
+        f"fitted on {fitted['cells']:,} {fitted['fitted_on']} of res {fitted['res']}; the first "
+        f"{len(fitted['variance_shares'])} have {100 * sum(fitted['variance_shares']):.1f} % of the variance"
+    )
     document["made with"] = ", ".join(f"{name} {version}" for name, version in manifest.libraries.items())
     show_document(document, format)

@@ -1,13 +1,14 @@
 """The stored vectors, read where they lie in ``index.faiss``."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CorruptAtlasError
 
-_ROWS_AT_ONCE = 4096  # bounds the memory of their positions
+_ROWS_AT_ONCE = 4096  # bounds the memory of their half-precision copies
 _ID_BYTES = 8  # FAISS keeps an int64 id behind each list's codes
 
 
@@ -55,10 +56,10 @@ class Vectors:
         lists = np.searchsorted(self.start, rows, side="right") - 1
         return self.first[lists] + (rows - self.start[lists]) * self.dim
 
-    def of_rows(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the vectors of some rows, (n, dim) float32, in the order asked for."""
-        first, out = self.first_code(rows), np.empty((rows.size, self.dim), np.float32)
+    def of_rows(self, rows: NDArray[np.int64], dtype: type[np.floating] = np.float32) -> NDArray[Any]:
+        """Return the vectors of some rows, (n, dim) float32 or what is asked for, in the order asked for."""
+        first, out = self.first_code(rows), np.empty((rows.size, self.dim), dtype)
+        windows = np.lib.stride_tricks.sliding_window_view(self.codes, self.dim)
         for start in range(0, rows.size, _ROWS_AT_ONCE):
-            at = first[start : start + _ROWS_AT_ONCE, None] + np.arange(self.dim)
-            out[start : start + _ROWS_AT_ONCE] = self.codes[at].view(np.float16)
+            out[start : start + _ROWS_AT_ONCE] = windows[first[start : start + _ROWS_AT_ONCE]].view(np.float16)
         return out
