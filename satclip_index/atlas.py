@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import grid
+from .asking import Asking
 from .callbacks import Progress
 from .components import Components
 from .manifest import ENCODER_NAME, Manifest
