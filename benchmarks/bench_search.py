@@ -31,10 +31,10 @@ import numpy as np
 from common import describe_machine
 from satclip_index import grid, open_atlas
 from satclip_index.areas import Box
-from satclip_index.search.bulk import IndexWriter, cpu_search
+from satclip_index.search.bulk import cpu_search
 from satclip_index.search.engine import Filter, Found
 from satclip_index.search.geography import disks, rows_in
-from satclip_index.search.tree import TreeBuilder
+from satclip_index.search.segment import Segments, write_segment
 from search_data import (
     APART,
     BOXED,
@@ -112,14 +112,14 @@ def measure_our_build(path: Path, res: int, folder: Path) -> Built:
     assert ends[-1] == cells.size, "an atlas of land only is not what this measures"
 
     def build() -> None:
-        tree, index = TreeBuilder(res), IndexWriter(vectors.shape[1], np.unique(grid.ancestors(cells, list_res)).size)
-        for start, stop in itertools.pairwise([0, *ends]):
-            shard = slice(start, stop)
-            tree.add(cells[shard], vectors[shard], lon[shard], lat[shard], land[shard])
-            index.add(vectors[shard], *tree.last_lists(list_res))
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            tree.finish().write(Path(temporary) / "tree.safetensors")
-            index.write(Path(temporary) / "index.faiss")
+            segments = [Path(temporary) / f"{number}.safetensors" for number in range(len(sizes))]
+            for segment, (start, stop) in zip(segments, itertools.pairwise([0, *ends]), strict=True):
+                shard = slice(start, stop)
+                write_segment(segment, res, cells[shard], vectors[shard], lon[shard], lat[shard], land[shard])
+            whole = Segments(segments, res, list_res)
+            whole.write_tree(Path(temporary) / "tree.safetensors")
+            whole.write_index(Path(temporary) / "index.faiss")
 
     return measure_build(OURS, build)[1]
 

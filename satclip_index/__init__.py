@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .neighbors import Neighbors as Neighbors
     from .places import Place as Place
     from .sql import connect as connect
+    from .verify import verify_atlas as verify_atlas
 
 # Each name is imported when it is first used, so that `import satclip_index` loads no torch, pyarrow or duckdb.
 _HOMES = {
@@ -30,6 +31,7 @@ _HOMES = {
     "connect": "sql",
     "embed_table": "joining",
     "open_atlas": "atlas",
+    "verify_atlas": "verify",
 }
 __all__ = list(_HOMES)
 

@@ -57,12 +57,16 @@ class Atlas(Asking):
         """The encoder that made it, from its own folder (this imports torch)."""
         from .encoder import Encoder
 
-        return Encoder.load(self.path / ENCODER_NAME)
+        encoder = Encoder.load(self.path / ENCODER_NAME)
+        self.manifest.check_current(self.path)
+        return encoder
 
     @cached_property
     def components(self) -> Components:
         """The principal components of its embeddings, fitted on land cells of its finest resolution."""
-        return Components.open(self.path, self.manifest.dim)
+        components = Components.open(self.path, self.manifest.dim)
+        self.manifest.check_current(self.path)
+        return components
 
     def index(self, res: int | None = None) -> Index:
         """Return the rows and the tree of a resolution, the finest unless told otherwise."""
@@ -87,6 +91,7 @@ class Atlas(Asking):
         """
         from .store import stream_columns
 
+        self.manifest.check_current(self.path)
         files = [self.path / file for file in self.manifest.cell_files(self._held(res))]
         return stream_columns(files, columns, land=land)
 

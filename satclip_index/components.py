@@ -6,11 +6,10 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save
 
 from .errors import CorruptAtlasError, QueryError
 from .search.index import Index
-from .search.tensors import map_tensors
+from .search.tensors import map_tensors, write_tensors
 
 COMPONENTS_NAME = "components.safetensors"
 _MOST_CELLS = 50_000  # what the components are fitted on
@@ -37,11 +36,13 @@ class Components:
 
     @classmethod
     def fit(cls, embedding: NDArray[np.float32]) -> Self:
-        """Return the components of embeddings, (n, dim); n at least 1."""
+        """Return the components of embeddings, (n, dim); n at least 1; the same bits on any number of threads."""
+        from .steady import eigenvectors, inner_products
+
         vectors = embedding.astype(np.float64)
         mean = vectors.mean(axis=0)
         vectors -= mean
-        variance, directions = np.linalg.eigh(vectors.T @ vectors / max(1, len(vectors) - 1))
+        variance, directions = eigenvectors(inner_products(vectors.T) / max(1, len(vectors) - 1))
         variance, directions = np.maximum(variance[::-1], 0), directions.T[::-1]
         largest = np.abs(directions).argmax(axis=1)
         directions *= np.sign(directions[np.arange(largest.size), largest])[:, None]
@@ -60,7 +61,7 @@ class Components:
     def write(self, root: Path) -> None:
         """Write them into the folder of an atlas."""
         tensors = {"mean": self.mean, "components": self.components, "variance": self.variance}
-        (root / COMPONENTS_NAME).write_bytes(save(tensors))
+        write_tensors(root / COMPONENTS_NAME, tensors)
 
     def project(self, embedding: NDArray[np.float32], count: int) -> NDArray[np.float32]:
         """Return the coordinates of embeddings along the first components.

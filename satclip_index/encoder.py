@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
-from threading import Lock
 from typing import Self
 
 import numpy as np
@@ -21,12 +20,13 @@ from .coordinates import check_coordinates
 from .errors import EncoderError
 from .harmonics import real_harmonics
 from .siren import Hyperparameters, Siren
+from .steady import one_thread_each
 from .weights import download, read_weights, write_weights
 
 __all__ = ["BUNDLED", "Encoder", "Hyperparameters", "Siren", "best_device", "unit_half"]
 
 BUNDLED = ("bluemarble",)
-_THREADS = Lock()  # torch has one number of threads for the whole process
+_ROWS_AT_ONCE = 2048  # what is normalised at a time stays in cache
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
@@ -180,7 +180,7 @@ class Encoder:
                 out[rows] = network(harmonics.T).to(torch.float32).cpu().numpy()
 
         starts = range(0, lon.size, batch_size)
-        if where.type == "cpu" and len(starts) > 1:
+        if where.type == "cpu" and len(starts) > 1 and torch.get_num_threads() > 1:
             _each_on_one_thread(encode_from, starts)
         else:
             for start in starts:
@@ -194,15 +194,9 @@ def _each_on_one_thread(work: Callable[[int], None], items: Sequence[int]) -> No
     Torch's way, all threads at one batch, waits at a barrier after every operation: on a busy two-core machine that
     was measured eight times slower than one thread.
     """
-    with _THREADS:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with ThreadPoolExecutor(threads) as pool:
-                for _ in pool.map(work, items):
-                    pass
-        finally:
-            torch.set_num_threads(threads)
+    with one_thread_each() as threads, ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(work, items):
+            pass
 
 
 def unit_half(raw: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -225,13 +219,29 @@ def unit_half(raw: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np
     EncoderError
         If an embedding is zero or not finite, and so has no direction.
     """
-    norm = np.linalg.norm(raw.astype(np.float64), axis=1)
+    blocks = range(0, len(raw), _ROWS_AT_ONCE)
+    lengths = [np.linalg.norm(raw[row : row + _ROWS_AT_ONCE].astype(np.float64), axis=1) for row in blocks]
+    norm = np.concatenate([np.empty(0), *lengths])
     bad = np.flatnonzero(~((norm > 0) & (norm < np.inf)))
     if bad.size:
         raise EncoderError(
             f"{bad.size} embeddings are zero or not finite; first at row {bad[0]}. The encoder is unusable."
         )
-    return (raw / norm[:, None]).astype(np.float16).astype(np.float32), norm.astype(np.float32)
+    embedding = np.empty_like(raw, dtype=np.float32)
+    for row in blocks:
+        some = slice(row, row + _ROWS_AT_ONCE)
+        embedding[some] = (raw[some] / norm[some, None]).astype(np.float16)
+    return embedding, norm.astype(np.float32)
+
+
+def device_kind(name: str) -> str:
+    """Return ``cpu`` or ``cuda`` for the name of a device of this machine, or raise EncoderError."""
+    return _device(name).type
+
+
+def processor() -> str:
+    """Return the kind of instructions that torch uses on this processor: others round in other ways."""
+    return torch.backends.cpu.get_cpu_capability()
 
 
 def best_device() -> str:

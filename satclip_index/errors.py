@@ -33,6 +33,10 @@ class AtlasExistsError(SatclipIndexError, FileExistsError):
     """A build would overwrite an atlas that is there already."""
 
 
+class BuildError(SatclipIndexError, ValueError):
+    """A build cannot go on as it was asked to: an unfinished one is there, or is another, or an option cannot be."""
+
+
 class CorruptAtlasError(SatclipIndexError, ValueError):
     """A file of an atlas is missing, truncated or not what the manifest says."""
 

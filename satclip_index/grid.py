@@ -90,6 +90,11 @@ def descendants(cells: Cells, res: int) -> Cells:
     return np.sort(np.asarray(h3.uncompact_cells(cells, res), dtype=np.uint64))
 
 
+def descendant_count(cells: Cells, res: int) -> int:
+    """Return how many cells :func:`descendants` would."""
+    return sum(int(h3.cell_to_children_size(cell, res)) for cell in cells)
+
+
 def ancestors(cells: Cells, res: int) -> Cells:
     """Return, for each cell, the cell of a coarser (or the same) resolution that it descends from, in order.
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path, PurePosixPath
@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from .durable import replacing
 from .errors import AtlasNotFoundError, CorruptAtlasError, ResolutionError
 
 FORMAT_VERSION = 2
@@ -66,7 +67,8 @@ class ResolutionEntry:
 class Manifest:
     """What ``manifest.json`` says. It is written last, so its presence means that the atlas is complete.
 
-    ``components`` says what the principal components were fitted on, and which share of the variance the first have.
+    ``components`` says what the principal components were fitted on, and which share of the variance the first have;
+    ``sha256`` is that of its own text while this was empty.
     """
 
     encoder: dict[str, Any]
@@ -78,6 +80,7 @@ class Manifest:
     libraries: dict[str, str]
     components: dict[str, Any]
     format_version: int = FORMAT_VERSION
+    sha256: str = ""
 
     def entry(self, res: int) -> ResolutionEntry:
         """Return the entry of a resolution, or raise ResolutionError naming those there are."""
@@ -94,15 +97,15 @@ class Manifest:
 
     def write(self, root: Path) -> None:
         """Write the manifest into an atlas folder, atomically."""
-        described = asdict(self)
-        described["resolutions"] = {str(res): entry for res, entry in described["resolutions"].items()}
-        partial = root / f"{MANIFEST_NAME}.partial"
-        partial.write_text(json.dumps(described, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        partial.replace(root / MANIFEST_NAME)
+        described = asdict(self) | {"sha256": ""}
+        described["resolutions"] = {str(res): asdict(entry) for res, entry in self.resolutions.items()}
+        described["sha256"] = hashlib.sha256(_text(described)).hexdigest()
+        with replacing(root / MANIFEST_NAME) as partial:
+            partial.write_bytes(_text(described))
 
     @classmethod
-    def read(cls, root: Path) -> Self:
-        """Return the manifest of an atlas, after a cheap check of its files.
+    def read(cls, root: Path, *, check_files: bool = True) -> Self:
+        """Return the manifest of an atlas, after a cheap check of its files, unless told not to.
 
         Raises
         ------
@@ -136,7 +139,11 @@ class Manifest:
             files = tuple(FileEntry(**entry) for entry in raw["files"])
             manifest = cls(**raw | {"resolutions": dict(sorted(resolutions.items())), "files": files})
             manifest._check_sense()
-            manifest._check_files(root, remedy)
+            manifest._check_paths(root)
+            if check_files and (wrong := next(manifest.wrong_sizes(root), None)):
+                if not manifest._is_current(root):  # it was replaced between a glance at the one and the other
+                    return cls.read(root)
+                raise CorruptAtlasError(f"{root / wrong[0]} {wrong[1]}. {remedy}")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, CorruptAtlasError):
                 raise
@@ -161,18 +168,51 @@ class Manifest:
             if not self.cell_files(res) or not {f"res={res}/index.faiss", f"res={res}/tree.safetensors"} <= listed:
                 raise ValueError(f"it lists no files of resolution {res}")
 
-    def _check_files(self, root: Path, remedy: str) -> None:
+    def check_current(self, root: Path) -> None:
+        """Raise CorruptAtlasError if another atlas has taken the place of the one that this was read from.
+
+        What was opened before that goes on; what is opened after must not be mixed with it.
+        """
+        if not self._is_current(root):
+            raise CorruptAtlasError(f"The atlas at {root}/ was replaced or removed while it was open. Open it again.")
+
+    def _is_current(self, root: Path) -> bool:
+        try:
+            return self.sha256.encode() in (root / MANIFEST_NAME).read_bytes()
+        except OSError:
+            return False
+
+    def wrong_sizes(self, root: Path) -> Iterator[tuple[str, str]]:
+        """Yield each file that is missing or of another size, below the atlas, and what is wrong with it."""
+        for entry in self.files:
+            file = root / entry.path
+            if not file.is_file():
+                yield entry.path, "is missing"
+            elif (size := file.stat().st_size) != entry.size:
+                yield entry.path, f"has {size} bytes; expected {entry.size}"
+
+    def _check_paths(self, root: Path) -> None:
         for entry in self.files:
             parts = PurePosixPath(entry.path).parts
             if entry.path.startswith(("/", "\\")) or ".." in parts or ":" in entry.path:
                 raise CorruptAtlasError(
                     f"{root / MANIFEST_NAME} names {entry.path!r}, outside the atlas. Do not use this atlas."
                 )
-            file = root / entry.path
-            if not file.is_file():
-                raise CorruptAtlasError(f"{file} is missing. {remedy}")
-            if file.stat().st_size != entry.size:
-                raise CorruptAtlasError(f"{file} has {file.stat().st_size} bytes; expected {entry.size}. {remedy}")
+
+
+def is_as_written(text: bytes) -> bool:
+    """Return whether the text of a manifest is, byte for byte, what was written; True too if it never said."""
+    try:
+        described = json.loads(text)
+        told = described.get("sha256", "")
+        signed = hashlib.sha256(_text(described | {"sha256": ""})).hexdigest()
+        return bool(_text(described) == text and told in ("", signed))
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return False
+
+
+def _text(described: dict[str, Any]) -> bytes:
+    return (json.dumps(described, indent=1, sort_keys=True) + "\n").encode()
 
 
 def library_versions(names: Iterable[str] = _LIBRARIES) -> dict[str, str]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from .durable import replacing
 from .errors import CorruptAtlasError, QueryError
 from .grid import Cells
 
@@ -34,7 +35,7 @@ def write_shard(
     Parameters
     ----------
     path : Path
-        Where; written as ``NAME.partial`` and renamed.
+        Where; it is there whole or not at all.
     cells : (n,) uint64
         Ascending.
     lon, lat : (n,) float64
@@ -63,22 +64,21 @@ def write_shard(
     bbox = (lon.min(), lat.min(), lon.max(), lat.max()) if lon.size else None
     footer = {"geo": json.dumps(geo_metadata(["Point"], bbox)), "emb": json.dumps(described, sort_keys=True)}
     table = table.replace_schema_metadata(footer)
-    partial = path.with_name(f"{path.name}.partial")
-    pq.write_table(
-        table,
-        partial,
-        compression="zstd",
-        use_dictionary=False,
-        row_group_size=_ROW_GROUP_ROWS,
-        column_encoding={
-            "cell": "DELTA_BINARY_PACKED",
-            "lon": "BYTE_STREAM_SPLIT",
-            "lat": "BYTE_STREAM_SPLIT",
-            "norm": "BYTE_STREAM_SPLIT",
-            "embedding.list.element": "BYTE_STREAM_SPLIT",
-        },
-    )
-    partial.replace(path)
+    with replacing(path) as partial:
+        pq.write_table(
+            table,
+            partial,
+            compression="zstd",
+            use_dictionary=False,
+            row_group_size=_ROW_GROUP_ROWS,
+            column_encoding={
+                "cell": "DELTA_BINARY_PACKED",
+                "lon": "BYTE_STREAM_SPLIT",
+                "lat": "BYTE_STREAM_SPLIT",
+                "norm": "BYTE_STREAM_SPLIT",
+                "embedding.list.element": "BYTE_STREAM_SPLIT",
+            },
+        )
 
 
 def read_columns(paths: Sequence[Path], columns: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -98,6 +98,54 @@ def read_columns(paths: Sequence[Path], columns: Sequence[str]) -> dict[str, NDA
             raise _unreadable(path, error) from None
     table = pa.concat_tables(parts)
     return {name: np.concatenate([_numpy(chunk) for chunk in table[name].chunks]) for name in columns}
+
+
+def read_shard(path: Path, dim: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return every column of one shard, as :func:`write_shard` took them, and what its footer says of the embeddings.
+
+    ``embedding`` is (n, dim); ``geometry`` is not returned, but is found to be the points of ``lon`` and ``lat``.
+
+    Raises
+    ------
+    CorruptAtlasError
+        If the file cannot be read, or its columns are not those of an atlas.
+    """
+    expected = pa.schema(
+        {
+            "cell": pa.uint64(),
+            "lon": pa.float64(),
+            "lat": pa.float64(),
+            "land": pa.bool_(),
+            "norm": pa.float32(),
+            "embedding": pa.list_(pa.float32(), dim),
+            "geometry": pa.binary(),
+        }
+    )
+    file = _open(path)
+    found = file.schema_arrow
+    if not found.equals(expected):
+        raise CorruptAtlasError(f"{path} has the columns {_types(found)}; expected {_types(expected)}.")
+    try:
+        table = file.read().combine_chunks()
+        described = json.loads(found.metadata[b"emb"])
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    if any(column.null_count for column in table.columns):
+        raise CorruptAtlasError(f"{path} has missing values; an atlas has none.")
+    columns = {name: _numpy(_whole(table[name])) for name in ("cell", "lon", "lat", "land", "norm")}
+    columns["embedding"] = _numpy(_whole(table["embedding"]).flatten()).reshape(-1, dim)
+    if not _whole(table["geometry"]).equals(wkb_points(columns["lon"], columns["lat"])):
+        raise CorruptAtlasError(f"{path} has geometries that are not the points of its lon and lat.")
+    return columns, described
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    combined = column.combine_chunks()
+    return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) else combined
+
+
+def _types(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} {field.type}" for field in schema)
 
 
 def dataset_of(paths: Sequence[Path], root: Path) -> Any:

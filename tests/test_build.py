@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import satclip_index as si
-from satclip_index.build import build_atlas, estimated_bytes
+from satclip_index.build import _segment_bytes, build_atlas, estimated_bytes
 from satclip_index.errors import (
     AtlasExistsError,
     AtlasNotFoundError,
@@ -108,16 +108,18 @@ def test_progress_counts_to_the_number_of_cells(tmp_path, encoder):
 
 
 @pytest.mark.parametrize("error", [Stop, KeyboardInterrupt])
-def test_an_interrupted_build_leaves_nothing_and_the_next_succeeds(tmp_path, encoder, error):
+def test_an_interrupted_build_leaves_no_atlas_and_the_next_may_start_over(tmp_path, encoder, error):
     def progress(done, total):
         raise error
 
     with pytest.raises(error):
         build(tmp_path / "atlas", encoder, progress=progress)
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(AtlasNotFoundError):
-        si.open_atlas(tmp_path / "atlas")
-    assert build(tmp_path / "atlas", encoder).resolutions == [0, 1]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["atlas.partial"]
+    for name in ("atlas", "atlas.partial"):
+        with pytest.raises(AtlasNotFoundError):
+            si.open_atlas(tmp_path / name)
+    assert build(tmp_path / "atlas", encoder, force=True).resolutions == [0, 1]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["atlas"]
 
 
 KILLED = """
@@ -172,6 +174,13 @@ def test_force_replaces_an_atlas_once_the_new_one_is_complete(tmp_path, encoder)
     assert seen == [encoder.sha256]
     assert made.manifest.encoder["sha256"] == other.sha256
     assert made.resolutions == [2]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["atlas"]
+
+
+def test_an_atlas_is_replaced_where_folders_cannot_be_swapped_in_one_step(tmp_path, encoder, monkeypatch):
+    build(tmp_path / "atlas", encoder)
+    monkeypatch.setattr("satclip_index.target.exchange", lambda path, other: False)  # as on macOS
+    assert build(tmp_path / "atlas", encoder, res=[2], force=True).resolutions == [2]
     assert [entry.name for entry in tmp_path.iterdir()] == ["atlas"]
 
 
@@ -276,7 +285,7 @@ def test_a_place_that_cannot_be_written_is_refused_in_one_line(tmp_path, encoder
 
 
 FULL = """
-import resource, sys
+import resource, shutil, sys
 from pathlib import Path
 from satclip_index.build import build_atlas
 from satclip_index.errors import OutputError
@@ -287,6 +296,7 @@ for name, limit, res in zip(*[iter(sys.argv[2:])] * 3):
         build_atlas(folder / "out" / "atlas", encoder=folder / f"{name}.safetensors", res=int(res), device="cpu")
     except OutputError as error:
         print(name, len(list((folder / "out").iterdir())), "could not be written" in str(error))
+        shutil.rmtree(folder / "out")
 """
 FULL_AT = [  # which file is the first that is too large
     ("parquet", 50_000, 1, {}),
@@ -295,7 +305,7 @@ FULL_AT = [  # which file is the first that is too large
 ]
 
 
-def test_a_disk_that_fills_up_is_an_error_of_ours_and_leaves_nothing(tmp_path, run_python):
+def test_a_disk_that_fills_up_is_an_error_of_ours_and_leaves_only_what_is_done(tmp_path, run_python):
     arguments = []
     for name, limit, res, options in FULL_AT:
         whole = build(tmp_path / name, make_encoder(**options), res=res)
@@ -304,7 +314,7 @@ def test_a_disk_that_fills_up_is_an_error_of_ours_and_leaves_nothing(tmp_path, r
         make_encoder(**options).save(tmp_path / f"{name}.safetensors")
         arguments += [name, limit, res]
     done = run_python(FULL, tmp_path, *arguments)
-    assert done.stdout.split("\n") == ["parquet 0 True", "index 0 True", "encoder 0 True", ""], done.stderr
+    assert done.stdout.split("\n") == ["parquet 0 True", "index 0 True", "encoder 1 True", ""], done.stderr
 
 
 def test_a_disk_too_small_is_refused_before_anything_is_written(tmp_path, encoder):
@@ -343,6 +353,17 @@ def test_the_size_estimate_is_near_for_256_dimensions(tmp_path):
     size = sum(path.stat().st_size for path in made.path.rglob("*") if path.is_file())
     assert estimated_bytes([3]) == pytest.approx(size, rel=0.35)
     assert estimated_bytes([3], land_only=True) < estimated_bytes([3]) / 2
+
+
+def test_segments_are_within_what_the_disk_is_asked_for(tmp_path):
+    seen = []
+
+    def largest(done, total):  # nothing is put together yet
+        files = (tmp_path / "atlas.partial" / "res=3" / "segments").iterdir()
+        seen.append(sum(path.stat().st_size for path in files))
+
+    build(tmp_path / "atlas", make_encoder(L=10, capacity=64, dim=256), res=3, progress=largest)
+    assert _segment_bytes([3], land_only=False, dim=256) == pytest.approx(seen[-1], rel=0.2)
 
 
 def test_an_atlas_that_was_being_replaced_when_the_builder_died_is_put_back(encoder_file, tmp_path):

@@ -21,6 +21,10 @@ def build(
     device: options.Device = "auto",
     land_only: Annotated[bool, typer.Option("--land-only", help="Leave out cells whose centre is not land.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the atlas that is there, once this is done.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a build that was interrupted.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(help="Shards made side by side.", show_default="processors, at most 8")
+    ] = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Embed every cell of the Earth into an atlas.
@@ -38,10 +42,22 @@ def build(
         quiet=quiet,
     )
     start = time.perf_counter()
-    with progress_bar("Encoding", "cells", quiet=quiet) as progress:
-        made = build_atlas(
-            atlas, encoder=encoder, res=resolutions, device=device, land_only=land_only, force=force, progress=progress
-        )
+    try:
+        with progress_bar("Encoding", "cells", quiet=quiet) as progress:
+            made = build_atlas(
+                atlas,
+                encoder=encoder,
+                res=resolutions,
+                device=device,
+                land_only=land_only,
+                force=force,
+                resume=resume,
+                workers=workers,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        say("Interrupted. What is done is kept: go on by the same command with --resume.", quiet=quiet)
+        raise
     size = sum(file.size for file in made.manifest.files) / 1e6
     say(f"Built {atlas}/ in {time.perf_counter() - start:.0f} s: {size:,.0f} MB. Ask it: {_ask(atlas)}", quiet=quiet)
 

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from satclip_index.errors import SatclipIndexError
 
-from . import build, embed, info, join, like, probe, sql, train, unusual
+from . import build, embed, info, join, like, probe, sql, train, unusual, verify
 from .render import complain
 
 _NEGATIVE_LON = re.compile(r"-[\d.][^,]*,.*")
@@ -42,6 +42,7 @@ app.command("join")(join.join)
 app.command("embed")(embed.embed)
 app.command("sql")(sql.sql)
 app.command("info")(info.info)
+app.command("verify")(verify.verify)
 app.command("probe")(probe.probe)
 app.add_typer(train.app, name="train")
 

@@ -1,7 +1,6 @@
 """FAISS: the index of an atlas, and comparing many queries with every row at once."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,59 +19,40 @@ _SPARE = 32  # rows fetched beyond k, so that rounding does not decide which are
 _FLOAT32_ERROR = 2e-5  # a float32 sum of 256 products of unit vectors is off by at most 256 * 2^-24
 
 
-class IndexWriter:
-    """Writes ``index.faiss``: an inverted file whose lists are H3 ancestors, filled in row order.
+def index_header(dim: int, count: int, n_lists: int) -> tuple[bytes, bytes]:
+    """Return how ``index.faiss`` begins, before and after the centroids of its lists; the lists' sizes come next.
 
-    No training is needed. Rows are ids, so FAISS answers in rows of the Parquet files.
+    It is an inverted file whose lists are H3 ancestors, filled in row order. No training is needed, and ids are rows,
+    so FAISS answers in rows of the Parquet files.
 
     Parameters
     ----------
     dim : int
         Width of a vector.
+    count : int
+        How many there are.
     n_lists : int
-        How many ancestors there are.
+        How many lists, none of them empty.
+
+    Notes
+    -----
+    FAISS can only write an index that is whole in memory. So it writes one of the same size whose centroids and lists
+    are empty, and what it says of their lengths is put right (index_write.cpp: a vector is its length, uint64, and its
+    values; lists in memory are ``full`` and the vector of their sizes, or ``sprs`` where most are empty).
     """
-
-    def __init__(self, dim: int, n_lists: int) -> None:
-        self._faiss = import_faiss()
-        self._dim, self._rows, self._lists = dim, 0, 0
-        self._quantizer = self._faiss.IndexFlatIP(dim)
-        self._index = self._faiss.IndexIVFScalarQuantizer(
-            self._quantizer, dim, n_lists, self._faiss.ScalarQuantizer.QT_fp16, self._faiss.METRIC_INNER_PRODUCT, False
-        )
-        self._index.is_trained = True
-
-    def add(self, vectors: NDArray[np.float32], centroids: NDArray[np.float32], sizes: NDArray[np.int64]) -> None:
-        """Append whole lists.
-
-        Parameters
-        ----------
-        vectors : (n, dim) float32
-            Already rounded to half precision.
-        centroids : (m, dim) float32
-            Unit centroid of each list.
-        sizes : (m,) int64
-            Rows of each list; they add up to n.
-        """
-        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-        ids = np.arange(self._rows, self._rows + vectors.shape[0], dtype=np.int64)
-        lists = np.repeat(np.arange(self._lists, self._lists + sizes.size, dtype=np.int64), sizes)
-        self._quantizer.add(np.ascontiguousarray(centroids, dtype=np.float32))
-        pointer = self._faiss.swig_ptr
-        self._index.add_core(vectors.shape[0], pointer(vectors), pointer(ids), pointer(lists))
-        self._rows += vectors.shape[0]
-        self._lists += sizes.size
-
-    def write(self, path: Path) -> int:
-        """Write the file and return the byte at which the first list's codes start."""
-        partial = path.with_name(f"{path.name}.partial")
-        try:
-            self._faiss.write_index(self._index, str(partial))
-        except RuntimeError as error:
-            reason = str(error).rpartition(": ")[2]
-            raise OutputError(f"{path} could not be written: {' '.join(reason.split())[:120]}.") from None
-        partial.replace(path)
-        return path.stat().st_size - self._rows * (2 * self._dim + 8)
+    faiss = import_faiss()
+    quantizer = faiss.IndexFlatIP(dim)
+    index = faiss.IndexIVFScalarQuantizer(
+        quantizer, dim, n_lists, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT, False
+    )
+    index.is_trained, index.ntotal, quantizer.ntotal = True, count, n_lists
+    none = bytes(8)
+    alone = faiss.serialize_index(quantizer).tobytes()
+    before, found, after = faiss.serialize_index(index).tobytes().partition(alone)
+    if not found or not alone.endswith(none) or not after.endswith(b"sprs" + none):
+        raise OutputError(f"This program cannot write the index of FAISS {faiss.__version__}. Install another version.")
+    lists = b"full" + n_lists.to_bytes(8, "little")
+    return before + alone[:-8] + (n_lists * dim).to_bytes(8, "little"), after[: -len(b"sprs" + none)] + lists
 
 
 def gpu_search(index: "Index", k: int) -> BulkSearch | None:

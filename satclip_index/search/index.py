@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ..errors import CorruptAtlasError
 from ..grid import Cells, cell_res
-from ..manifest import Manifest
+from ..manifest import Manifest, ResolutionEntry
 from .engine import Engine
 from .tree import Tree
 from .vectors import Vectors
@@ -44,14 +44,21 @@ class Index:
     @classmethod
     def open(cls, root: Path, manifest: Manifest, res: int) -> Self:
         """Return a resolution of the atlas at ``root``, or raise ResolutionError or CorruptAtlasError."""
-        entry, folder = manifest.entry(res), root / f"res={res}"
+        try:
+            return cls.of_folder(root / f"res={res}", manifest.entry(res), manifest.dim)
+        finally:
+            manifest.check_current(root)
+
+    @classmethod
+    def of_folder(cls, folder: Path, entry: ResolutionEntry, dim: int) -> Self:
+        """Return the resolution in a folder, of which the manifest says ``entry``, or raise CorruptAtlasError."""
         tree = Tree.open(folder / "tree.safetensors")
-        whole = tree.rows.cell.size == entry.count and tree.nodes.centroid.shape[1] == manifest.dim
+        whole = tree.rows.cell.size == entry.count and tree.nodes.centroid.shape[1] == dim
         if not whole or entry.list_res > tree.levels.size - 2:
             raise CorruptAtlasError(
                 f"{folder} does not hold the {entry.count} rows of its manifest. Build the atlas again."
             )
-        vectors = Vectors(folder / "index.faiss", entry.codes_offset, tree.starts(entry.list_res), manifest.dim)
+        vectors = Vectors(folder / "index.faiss", entry.codes_offset, tree.starts(entry.list_res), dim)
         return cls(tree, vectors)
 
     def rows_of(self, cells: Cells) -> NDArray[np.int64]:

@@ -1,15 +1,34 @@
-"""Tensors of a ``.safetensors`` file, mapped into memory instead of read."""
+"""Tensors of a ``.safetensors`` file: mapped into memory, read one by one, or written piece by piece.
+
+The format (github.com/huggingface/safetensors): 8 bytes of header length, a JSON header of dtype, shape and offsets,
+then the data. The safetensors library itself copies every tensor that it opens, and writes only what is in memory.
+"""
 
 import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..durable import replacing
 from ..errors import CorruptAtlasError
 
-_DTYPES = {"U8": np.uint8, "F16": np.float16, "F32": np.float32, "F64": np.float64, "I64": np.int64, "U64": np.uint64}
+# In the order in which the library lays tensors out: the widest first, so that all are aligned.
+_DTYPES = {"U64": np.uint64, "I64": np.int64, "F64": np.float64, "F32": np.float32, "F16": np.float16, "U8": np.uint8}
+_NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """A tensor that is written as its parts come; together they have its shape."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    parts: Iterable[NDArray[Any]]
 
 
 def map_tensors(path: Path) -> dict[str, NDArray[Any]]:
@@ -19,24 +38,86 @@ def map_tensors(path: Path) -> dict[str, NDArray[Any]]:
     ------
     CorruptAtlasError
         If the file is not what its header says.
-
-    Notes
-    -----
-    The format (github.com/huggingface/safetensors): 8 bytes of header length, a JSON header of dtype, shape and
-    offsets, then the data. The safetensors library itself copies every tensor that it opens.
     """
     try:
         data = np.memmap(path, dtype=np.uint8, mode="r")
-        start = 8 + int(data[:8].view("<u8")[0])
-        header = json.loads(bytes(data[8:start]))
-        header.pop("__metadata__", None)
+        start, entries = _header(bytes(data[:8]), lambda size: bytes(data[8 : 8 + size]))
         tensors = {}
-        for name, entry in header.items():
+        for name, entry in entries.items():
             first, last = entry["data_offsets"]
             flat = np.asarray(data[start + first : start + last])
             tensors[name] = flat.view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise CorruptAtlasError(
-            f"{path} cannot be read: {' '.join(str(error).split())[:100]}. Build the atlas again."
-        ) from None
+        raise _unreadable(path, error) from None
     return tensors
+
+
+class TensorFile:
+    """Tensors of a file, each read when it is asked for; nothing of it stays in memory.
+
+    Raises
+    ------
+    CorruptAtlasError
+        If the file is not what its header says.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            with path.open("rb") as file:
+                self._start, self._entries = _header(file.read(8), file.read)
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise _unreadable(path, error) from None
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a tensor."""
+        return tuple(self._entries[name]["shape"])
+
+    def read(self, name: str) -> NDArray[Any]:
+        """Return a tensor."""
+        try:
+            entry = self._entries[name]
+            where = self._start + entry["data_offsets"][0]
+            dtype, shape = _DTYPES[entry["dtype"]], entry["shape"]
+            return np.fromfile(self._path, dtype, math.prod(shape), offset=where).reshape(shape)
+        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            raise _unreadable(self._path, error) from None
+
+
+def write_tensors(path: Path, tensors: Mapping[str, "Streamed | NDArray[Any]"]) -> None:
+    """Write tensors as a ``.safetensors`` file, atomically: byte for byte as the library does, one part at a time."""
+    given = {
+        name: tensor if isinstance(tensor, Streamed) else Streamed(tensor.dtype, tensor.shape, [tensor])
+        for name, tensor in tensors.items()
+    }
+    kinds = list(_DTYPES)
+    order = sorted(given, key=lambda name: (kinds.index(_NAMES[given[name].dtype]), name))
+    header: dict[str, Any] = {}
+    end = 0
+    for name in order:
+        start, end = end, end + math.prod(given[name].shape) * given[name].dtype.itemsize
+        header[name] = {
+            "dtype": _NAMES[given[name].dtype],
+            "shape": list(given[name].shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with replacing(path) as partial, partial.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            for part in given[name].parts:
+                file.write(np.ascontiguousarray(part, dtype=given[name].dtype).data)
+        assert file.tell() == 8 + len(text) + end, path
+
+
+def _header(length: bytes, read: Any) -> tuple[int, dict[str, Any]]:
+    """Return where the data begin and the entries of the header, of which ``read`` gives so many bytes."""
+    size = int.from_bytes(length, "little")
+    entries = json.loads(read(size))
+    entries.pop("__metadata__", None)
+    return 8 + size, entries
+
+
+def _unreadable(path: Path, error: Exception) -> CorruptAtlasError:
+    return CorruptAtlasError(f"{path} cannot be read: {' '.join(str(error).split())[:100]}. Build the atlas again.")

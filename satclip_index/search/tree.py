@@ -1,13 +1,11 @@
 """The H3 hierarchy as a metric tree: a ball around every ancestor's vectors, and a cap around its place on Earth."""
 
 from dataclasses import dataclass, fields
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from .. import grid
 from ..errors import CorruptAtlasError
@@ -81,18 +79,6 @@ class Tree:
         first, last = self.levels[res], self.levels[res + 1]
         return np.append(self.nodes.rows[first:last, 0], self.nodes.rows[last - 1, 1])
 
-    def write(self, path: Path) -> None:
-        """Write the tree as a ``.safetensors`` file, atomically."""
-        tensors: dict[str, NDArray[Any]] = {"levels": self.levels, "norm_slack": np.array([self.norm_slack])}
-        for group, part in (("rows", self.rows), ("nodes", self.nodes)):
-            tensors |= {f"{group}.{item.name}": np.ascontiguousarray(getattr(part, item.name)) for item in fields(part)}
-        partial = path.with_name(f"{path.name}.partial")
-        partial.touch()
-        mode = partial.stat().st_mode
-        save_file(tensors, partial)  # which makes it readable by its owner only
-        partial.chmod(mode)
-        partial.replace(path)
-
     @classmethod
     def open(cls, path: Path) -> Self:
         """Return the tree in a file, mapped into memory; raise CorruptAtlasError if it is not one."""
@@ -110,56 +96,52 @@ def deepest_level(res: int) -> int:
     return max(0, res - 1)
 
 
-class TreeBuilder:
-    """Makes a tree from shards, in row order, as they are encoded.
+def grow(
+    res: int,
+    cells: grid.Cells,
+    vectors: NDArray[np.float32],
+    lon: NDArray[np.float64],
+    lat: NDArray[np.float64],
+    land: NDArray[np.bool_],
+) -> tuple[Rows, list[Nodes], float]:
+    """Return what a shard of whole base cells adds to the tree of its resolution, as if it were alone.
 
     Parameters
     ----------
     res : int
-        Resolution of the rows.
+        Resolution of the cells.
+    cells : (n,) uint64
+        Ascending.
+    vectors : (n, dim) float32
+        What is stored of each.
+    lon, lat : (n,) float64
+        Their centres, degrees.
+    land : (n,) bool
+        Which are land.
+
+    Returns
+    -------
+    rows : Rows
+    levels : list of Nodes
+        The ancestors of each resolution from 0 on; children are counted from the first of the resolution below.
+    slack : float
+        The most that a vector's length differs from 1.
     """
+    from . import balls
 
-    def __init__(self, res: int) -> None:
-        self._levels: list[list[Nodes]] = [[] for _ in range(deepest_level(res) + 1)]
-        self._rows: list[Rows] = []
-        self._count, self._slack = 0, 0.0
-
-    def add(
-        self,
-        cells: grid.Cells,
-        vectors: NDArray[np.float32],
-        lon: NDArray[np.float64],
-        lat: NDArray[np.float64],
-        land: NDArray[np.bool_],
-    ) -> None:
-        """Add a shard of whole base cells: their cells, stored vectors, centres in degrees, and which are land."""
-        from . import balls
-
-        rows = Rows(cells, grid.unit_vectors(lon, lat), land.astype(np.uint8))
-        length = balls.lengths(vectors)
-        sums, start = vectors, np.arange(cells.size + 1)
-        for res in reversed(range(len(self._levels))):  # the sum of an ancestor is that of its children
-            coarser = run_starts(grid.ancestors(cells, res))
-            sums = balls.sums(sums, np.searchsorted(start, coarser))
-            start = coarser
-            self._levels[res].append(make_nodes(rows, vectors, length, sums, start, first_row=self._count))
-        self._rows.append(rows)
-        self._count += cells.size
-        self._slack = max(self._slack, float(np.abs(length - 1).max()))
-
-    def last_lists(self, res: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return unit centroid, (m, dim), and number of rows of each ancestor, of a resolution, of the last shard."""
-        nodes = self._levels[res][-1]
-        centroids = (nodes.centroid * nodes.scale[:, None]).astype(np.float32)
-        return centroids, np.diff(nodes.rows, axis=1)[:, 0]
-
-    def finish(self) -> Tree:
-        """Return the tree over all shards."""
-        joined = [_joined(Nodes, parts) for parts in self._levels]
-        levels = np.concatenate([[0], np.cumsum([len(nodes) for nodes in joined])]).astype(np.int64)
-        for level, (nodes, below) in enumerate(pairwise(joined)):
-            nodes.children[:] = levels[level + 1] + np.searchsorted(below.rows[:, 0], nodes.rows)
-        return Tree(_joined(Rows, self._rows), _joined(Nodes, joined), levels, self._slack)
+    rows = Rows(cells, grid.unit_vectors(lon, lat), land.astype(np.uint8))
+    length = balls.lengths(vectors)
+    sums, start = vectors, np.arange(cells.size + 1)
+    levels: list[Nodes] = []
+    for coarser_res in reversed(range(deepest_level(res) + 1)):  # the sum of an ancestor is that of its children
+        coarser = run_starts(grid.ancestors(cells, coarser_res))
+        below = np.searchsorted(start, coarser)
+        sums, start = balls.sums(sums, below), coarser
+        nodes = make_nodes(rows, vectors, length, sums, start)
+        if levels:
+            nodes.children[:] = np.stack([below[:-1], below[1:]], axis=1)
+        levels.insert(0, nodes)
+    return rows, levels, float(np.abs(length - 1).max())
 
 
 def run_starts(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -173,8 +155,6 @@ def make_nodes(
     length: NDArray[np.float64],
     sums: NDArray[np.float64],
     start: NDArray[np.int64],
-    *,
-    first_row: int = 0,
 ) -> Nodes:
     """Return the ancestors of a resolution over some rows, without their children.
 
@@ -190,8 +170,6 @@ def make_nodes(
         The sum of the vectors below each ancestor.
     start : (m + 1,) int64
         The first row of each ancestor, and n.
-    first_row : int
-        What the first of these rows is called.
     """
     from . import balls
 
@@ -206,7 +184,7 @@ def make_nodes(
     scale = 1 / balls.lengths(direction)
     cosine = balls.least_cosines(vectors, length, direction * scale[:, None], start)
     point = _directions(rows.point, start)
-    bounds = np.stack([start[:-1], start[1:]], axis=1) + first_row
+    bounds = np.stack([start[:-1], start[1:]], axis=1)
     return Nodes(
         rows=bounds,
         children=np.zeros_like(bounds),
@@ -239,7 +217,3 @@ def _greatest_angle(
     greatest = np.maximum.reduceat(np.einsum("ij,ij->i", apart, apart), start[:-1])
     angles: NDArray[np.float64] = 2 * np.arcsin(np.minimum(np.sqrt(greatest) / 2, 1.0)) + _MARGIN_RAD
     return angles
-
-
-def _joined(kind: Any, parts: list[Any]) -> Any:
-    return kind(**{item.name: np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(kind)})

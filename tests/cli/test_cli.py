@@ -6,10 +6,12 @@ import os
 import pty
 import re
 import shlex
+import signal
 import struct
 import subprocess
 import sys
 import termios
+import time
 
 import duckdb
 import h3
@@ -313,6 +315,25 @@ def test_build_then_like_then_sql(process, encoder_file, tmp_path):
     assert "--force" in failed(process("build", "-q", "--encoder", encoder_file, "--res", "0"))
 
 
+def test_an_interrupted_build_says_how_to_go_on_and_goes_on(cli, encoder_file, tmp_path):
+    options = ["build", "--encoder", str(encoder_file), "--res", "1", "--res", "4", "--device", "cpu", "--workers", "1"]
+    child = subprocess.Popen(
+        [*CLI, *options], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=child_environment()
+    )
+    journal = tmp_path / "atlas.partial" / "journal.jsonl"
+    while not (journal.exists() and journal.read_text().count("\n") > 3):
+        assert child.poll() is None
+        time.sleep(0.01)
+    child.send_signal(signal.SIGINT)
+    assert b"--resume" in child.communicate()[1]
+    assert child.returncode != 0
+    assert "--resume" in failed(cli(*options, "-q"))
+    assert "has res 1, 4; this one has 1" in failed(cli(*options[:5], "--resume", "-q"))
+    done = cli(*options, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert cli("verify", "--quick", atlas=tmp_path / "atlas").returncode == 0
+
+
 @pytest.mark.slow
 def test_build_replaces_by_force_and_leaves_out_the_sea(cli, encoder_file, atlas, copy_of):
     root = copy_of(atlas)
@@ -343,7 +364,7 @@ def examples(command):
     return [shlex.split(line) for line in re.findall(r"Example[^:]*: (satclip-index .*)", text)]
 
 
-@pytest.mark.parametrize("command", ["build", "like", "unusual", "sql", "info", "probe", "train"])
+@pytest.mark.parametrize("command", ["build", "like", "unusual", "sql", "info", "verify", "probe", "train"])
 def test_every_help_has_an_example_and_shows_it(cli, command):
     assert examples(command)
     shown = " ".join(cli(command, "--help", env={"COLUMNS": "300"}).stdout.split())
@@ -352,12 +373,12 @@ def test_every_help_has_an_example_and_shows_it(cli, command):
         assert re.sub("['\"]", "", words) in re.sub("['\"]", "", shown)
 
 
-@pytest.mark.parametrize("command", ["like", "unusual", "sql", "info", "build"])
+@pytest.mark.parametrize("command", ["like", "unusual", "sql", "info", "verify", "build"])
 def test_every_example_runs(cli, atlas, encoder_file, tmp_path, command):
     (tmp_path / "cities.csv").write_text(
         "name,lon,lat,population\nQuito,-78.5,-0.2,2700000\nLeticia,-69.9,-4.2,50000\n"
     )
-    if command == "info":
+    if command in ("info", "verify"):
         import shutil
 
         shutil.copytree(atlas.path, tmp_path / "world")

@@ -1,14 +1,15 @@
 """Trees over smooth, rough and thinned rows, and their answers by brute force."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from satclip_index import grid
 from satclip_index.encoder import unit_half
-from satclip_index.search.bulk import IndexWriter
 from satclip_index.search.engine import Engine
-from satclip_index.search.tree import Tree, TreeBuilder
+from satclip_index.search.segment import Segments, write_segment
+from satclip_index.search.tree import Tree
 from satclip_index.search.vectors import Vectors
 
 from ..oracles import haversine_km, make_encoder, similarity
@@ -37,6 +38,7 @@ class Case:
     lon: np.ndarray
     lat: np.ndarray
     land: np.ndarray
+    tree_file: Path
 
 
 def make_case(name, folder):
@@ -49,17 +51,14 @@ def make_case(name, folder):
     lon, lat = grid.cell_centers(cells)
     land = rng.random(cells.size) < 0.4
     embedding, _ = unit_half(make_encoder(7, **options).encode(lon, lat))
-    builder = TreeBuilder(res)
-    builder.add(cells, embedding, lon, lat, land)
     list_res = max(0, res - 2)
-    centroids, sizes = builder.last_lists(list_res)
-    writer = IndexWriter(embedding.shape[1], sizes.size)
-    writer.add(embedding, centroids, sizes)
-    offset = writer.write(folder / "index.faiss")
-    builder.finish().write(folder / "tree.safetensors")
+    write_segment(folder / "segment.safetensors", res, cells, embedding, lon, lat, land)
+    segments = Segments([folder / "segment.safetensors"], res, list_res)
+    offset = segments.write_index(folder / "index.faiss")
+    segments.write_tree(folder / "tree.safetensors")
     tree = Tree.open(folder / "tree.safetensors")
     vectors = Vectors(folder / "index.faiss", offset, tree.starts(list_res), embedding.shape[1])
-    return Case(tree, Engine(tree, vectors), cells, embedding, lon, lat, land)
+    return Case(tree, Engine(tree, vectors), cells, embedding, lon, lat, land, folder / "tree.safetensors")
 
 
 def brute(case, query, *, land_only=False, away=(), ranges=None, apart_km=0.0, k=None, least=-np.inf):

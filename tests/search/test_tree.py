@@ -4,7 +4,8 @@ import pytest
 from satclip_index import grid
 from satclip_index.encoder import unit_half
 from satclip_index.errors import CorruptAtlasError
-from satclip_index.search.tree import Rows, Tree, TreeBuilder, deepest_level, make_nodes
+from satclip_index.search.segment import Segments, write_segment
+from satclip_index.search.tree import Rows, Tree, deepest_level, make_nodes
 
 from ..oracles import make_encoder
 from .cases import CASES
@@ -53,17 +54,22 @@ def test_children_share_their_parents_rows_out(cases, name):
         np.testing.assert_array_equal(rows[1:, 0], rows[:-1, 1])
 
 
-def test_a_tree_of_shards_is_the_tree_of_the_whole():
+def test_a_tree_of_shards_is_the_tree_of_the_whole(tmp_path):
     cells = grid.cells_at(3)
     lon, lat = grid.cell_centers(cells)
     embedding, _ = unit_half(make_encoder(1).encode(lon, lat))
     land = np.random.default_rng(0).random(cells.size) < 0.3
-    whole, parts = TreeBuilder(3), TreeBuilder(3)
-    whole.add(cells, embedding, lon, lat, land)
     base = grid.ancestors(cells, 0)
-    for some in (base < base[10_000], (base >= base[10_000]) & (base < base[30_000]), base >= base[30_000]):
-        parts.add(cells[some], embedding[some], lon[some], lat[some], land[some])
-    one, other = whole.finish(), parts.finish()
+    thirds = (base < base[10_000], (base >= base[10_000]) & (base < base[30_000]), base >= base[30_000])
+
+    def tree_of(name, shards):
+        segments = [tmp_path / f"{name}{number}" for number in range(len(shards))]
+        for path, some in zip(segments, shards, strict=True):
+            write_segment(path, 3, cells[some], embedding[some], lon[some], lat[some], land[some])
+        Segments(segments, 3, 1).write_tree(tmp_path / name)
+        return Tree.open(tmp_path / name)
+
+    one, other = tree_of("whole", [slice(None)]), tree_of("parts", thirds)
     for group in ("rows", "nodes"):
         for name in type(getattr(one, group)).__slots__:
             np.testing.assert_array_equal(
@@ -73,23 +79,12 @@ def test_a_tree_of_shards_is_the_tree_of_the_whole():
     assert one.norm_slack == other.norm_slack
 
 
-def test_a_tree_comes_back_from_its_file_as_it_was(cases, tmp_path):
-    tree = cases("smooth, res 2").tree
-    tree.write(tmp_path / "tree.safetensors")
-    again = Tree.open(tmp_path / "tree.safetensors")
-    np.testing.assert_array_equal(again.nodes.centroid, tree.nodes.centroid)
-    np.testing.assert_array_equal(again.rows.cell, tree.rows.cell)
-    assert again.norm_slack == tree.norm_slack
-    assert (tmp_path / "tree.safetensors").stat().st_mode & 0o044, "others may read it"
-
-
 @pytest.mark.parametrize("damage", ["empty", "text", "short", "no header", "lacking"])
 def test_a_damaged_tree_is_a_corrupt_atlas(cases, tmp_path, damage):
     from safetensors.numpy import save_file
 
     path = tmp_path / "tree.safetensors"
-    cases("smooth, res 1").tree.write(path)
-    whole = path.read_bytes()
+    whole = cases("smooth, res 1").tree_file.read_bytes()
     if damage == "lacking":
         save_file({"levels": np.zeros(2, np.int64)}, path)
     else:

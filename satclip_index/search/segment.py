@@ -1,0 +1,127 @@
+"""What a shard adds to the index and the tree of its resolution, and how the segments of all shards become those."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import grid
+from ..durable import replacing
+from .bulk import index_header
+from .tensors import Streamed, TensorFile, write_tensors
+from .tree import Nodes, Rows, deepest_level, grow
+
+_ID_BYTES = 8
+
+
+def write_segment(
+    path: Path,
+    res: int,
+    cells: grid.Cells,
+    vectors: NDArray[np.float32],
+    lon: NDArray[np.float64],
+    lat: NDArray[np.float64],
+    land: NDArray[np.bool_],
+) -> None:
+    """Write the segment of a shard of whole base cells; what is given is what :func:`.tree.grow` takes.
+
+    Its vectors are rounded to half precision already. Rows and nodes are numbered as if the shard were alone.
+    """
+    rows, levels, slack = grow(res, cells, vectors, lon, lat, land)
+    tensors = {f"rows.{item.name}": getattr(rows, item.name) for item in fields(Rows)}
+    for level, nodes in enumerate(levels):
+        tensors |= {_name(level, item.name): getattr(nodes, item.name) for item in fields(Nodes)}
+    write_tensors(path, tensors | {"codes": vectors.astype(np.float16), "norm_slack": np.array([slack])})
+
+
+class Segments:
+    """The segments of a resolution, in row order; only one part of one of them is in memory at a time.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        All of them.
+    res : int
+        Their resolution.
+    list_res : int
+        Resolution of the ancestors that are the index's inverted lists.
+    """
+
+    def __init__(self, paths: Sequence[Path], res: int, list_res: int) -> None:
+        self._files, self._list_res = [TensorFile(path) for path in paths], list_res
+        self._n_levels = deepest_level(res) + 1
+        sizes = [file.shape("codes")[0] for file in self._files]
+        self._first_row = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        counts = [[file.shape(_name(level, "scale"))[0] for file in self._files] for level in range(self._n_levels)]
+        levels = np.concatenate([[0], np.cumsum(np.sum(counts, axis=1))]).astype(np.int64)
+        self._levels = levels
+        # the first node of every resolution in every segment; of the rows, below the deepest, none
+        self._first_node = np.cumsum(np.hstack([np.zeros((self._n_levels, 1), np.int64), counts]), axis=1)
+        self._first_node += levels[:-1, None]
+
+    def __len__(self) -> int:
+        return int(self._first_row[-1])
+
+    @property
+    def dim(self) -> int:
+        """Width of a vector."""
+        return self._files[0].shape("codes")[1]
+
+    def write_tree(self, path: Path) -> None:
+        """Write the tree over all rows as a ``.safetensors`` file, atomically."""
+        slack = max(float(file.read("norm_slack")[0]) for file in self._files)
+        tensors: dict[str, Streamed | NDArray[Any]] = {"levels": self._levels, "norm_slack": np.array([slack])}
+        for item in fields(Rows):
+            tensors[f"rows.{item.name}"] = self._streamed(f"rows.{item.name}", len(self), self._rows)
+        for item in fields(Nodes):
+            tensors[f"nodes.{item.name}"] = self._streamed(item.name, int(self._levels[-1]), self._nodes)
+        write_tensors(path, tensors)
+
+    def write_index(self, path: Path) -> int:
+        """Write ``index.faiss``, atomically, and return the byte at which the first list's codes start."""
+        first, last = self._levels[self._list_res], self._levels[self._list_res + 1]
+        before, after = index_header(self.dim, len(self), int(last - first))
+        with replacing(path) as partial, partial.open("wb") as file:
+            file.write(before)
+            for segment in self._files:
+                scale = segment.read(_name(self._list_res, "scale"))
+                centroids = segment.read(_name(self._list_res, "centroid")) * scale[:, None]
+                file.write(centroids.astype(np.float32).data)
+            file.write(after)
+            for segment in self._files:
+                file.write(np.diff(segment.read(_name(self._list_res, "rows")), axis=1).data)
+            offset = file.tell()
+            for segment, first_row in zip(self._files, self._first_row, strict=False):
+                codes = segment.read("codes")
+                ids = np.arange(first_row, first_row + len(codes))
+                for start, stop in segment.read(_name(self._list_res, "rows")):
+                    file.write(codes[start:stop].data)
+                    file.write(ids[start:stop].data)
+            assert file.tell() == offset + len(self) * (2 * self.dim + _ID_BYTES), path
+        return offset
+
+    def _streamed(self, name: str, count: int, parts: Callable[[str], Iterator[NDArray[Any]]]) -> Streamed:
+        one = self._files[0].read(name if name.startswith("rows.") else _name(0, name))
+        return Streamed(one.dtype, (count, *one.shape[1:]), parts(name))
+
+    def _rows(self, name: str) -> Iterator[NDArray[Any]]:
+        for file in self._files:
+            yield file.read(name)
+
+    def _nodes(self, name: str) -> Iterator[NDArray[Any]]:
+        """Yield an attribute of the nodes, numbered as in the whole."""
+        for level in range(self._n_levels):
+            for number, file in enumerate(self._files):
+                values = file.read(_name(level, name))
+                if name == "rows":
+                    values += self._first_row[number]
+                elif name == "children" and level + 1 < self._n_levels:
+                    values += self._first_node[level + 1, number]
+                yield values
+
+
+def _name(level: int, name: str) -> str:
+    return f"nodes.{level}.{name}"

@@ -1,0 +1,165 @@
+"""Builds that are killed, at any moment and in any way, go on to the bytes of one that was not."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import satclip_index as si
+from satclip_index.errors import SatclipIndexError
+
+from .conftest import child_environment
+from .oracles import make_encoder
+from .test_build import build, digests
+
+# Imports and compiled code take seconds, a build less: one process has them, and each build is a fork of it.
+BUILDERS = """
+import json, os, resource, sys, tempfile, time, traceback
+from satclip_index.build import build_atlas
+from satclip_index.encoder import Encoder
+from satclip_index.errors import OutputError
+encoder = Encoder.load(sys.argv[1])
+with tempfile.TemporaryDirectory() as folder:
+    build_atlas(folder + "/atlas", encoder=encoder, res=0, device="cpu")
+for line in sys.stdin:
+    job, status = json.loads(line), 1
+    limit, kill, after_s = job.pop("limit", None), job.pop("kill", None), job.pop("after_s", 0)
+    child = os.fork()
+    if not child:
+        try:
+            if limit:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+            build_atlas(encoder=encoder, device="cpu", **job)
+            status = 0
+        except (OutputError, KeyboardInterrupt) as error:
+            status = 28 if isinstance(error, OutputError) and "--resume" in str(error) else 2
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    if kill:
+        time.sleep(after_s)
+        os.kill(child, kill)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Builders:
+    """A process that forks one build after another."""
+
+    def __init__(self, encoder_file):
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", BUILDERS, str(encoder_file)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=child_environment(),
+        )  # fmt: skip
+
+    def run(self, path, **job):
+        """Return the exit code of a build; by ``kill`` it gets that signal after ``after_s`` seconds."""
+        self._process.stdin.write(json.dumps({"path": str(path)} | job) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def end(self):
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def builders(encoder_file):
+    running = Builders(encoder_file)
+    yield running
+    running.end()
+
+
+def timed(builders, path, **options):
+    """Return the files of an undisturbed build and the seconds that it takes."""
+    assert builders.run(path.with_name("first"), **options) == 0  # the search may have to be compiled
+    start = time.perf_counter()
+    assert builders.run(path, **options) == 0
+    return digests(path), time.perf_counter() - start
+
+
+def check_kills(builders, folder, res, *, moments, signals, land_only=False, force=False):
+    """Kill a build at random moments; what opens then is whole, and going on gives the same bytes."""
+    rng = random.Random(0)
+    expected, seconds = timed(builders, folder / "whole", res=res, land_only=land_only)
+    killed = 0
+    for moment in range(moments):
+        here = folder / str(moment)
+        path = here / "atlas"
+        here.mkdir()
+        old = digests(build(path, make_encoder(9), res=0).path) if force else None
+        for attempt in range(2):  # that which goes on may be killed too
+            how, after_s = signals[moment % len(signals)], rng.uniform(0, seconds * (1.1 if not attempt else 0.5))
+            code = builders.run(
+                path, res=res, land_only=land_only, force=force, resume=True, workers=2, kill=how, after_s=after_s
+            )
+            assert code in (0, 2, -how), code
+            killed += code != 0
+            for found in here.iterdir():
+                if found == path:
+                    assert without_journal(digests(found)) in (old, expected)
+                elif found.name != "atlas.partial" or not (found / "manifest.json").exists():
+                    with pytest.raises(SatclipIndexError):
+                        si.open_atlas(found)
+        assert builders.run(path, res=res, land_only=land_only, force=force, resume=True) == 0
+        assert digests(path) == expected, (moment, how)
+        assert [entry.name for entry in here.iterdir()] == ["atlas"]
+    assert killed >= moments / 2
+
+
+def without_journal(files):
+    """Leave out what a builder that is killed just after the end has not removed yet."""
+    return {name: digest for name, digest in files.items() if name != "journal.jsonl"}
+
+
+SIGNALS = [signal.SIGKILL, signal.SIGINT, signal.SIGTERM]
+
+
+def test_a_build_killed_at_any_moment_goes_on_to_the_same_bytes(builders, tmp_path):
+    check_kills(builders, tmp_path, [0, 1, 2], moments=6, signals=SIGNALS)
+
+
+def test_a_replacement_killed_at_any_moment_goes_on_and_leaves_the_old_or_the_new(builders, tmp_path):
+    check_kills(builders, tmp_path, [1, 2], moments=4, signals=SIGNALS[:1], force=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("land_only", [False, True])
+@pytest.mark.parametrize("signals", [SIGNALS[:1], SIGNALS[1:]])
+def test_builds_killed_at_twenty_moments_go_on_to_the_same_bytes(builders, tmp_path, land_only, signals):
+    check_kills(builders, tmp_path, [0, 2, 4], moments=20, signals=signals, land_only=land_only)
+
+
+def test_a_build_on_a_full_disk_goes_on_once_there_is_room(builders, tmp_path):
+    """As far as files may not grow beyond a limit; the largest of res 3 has 5 MB."""
+    whole, path = tmp_path / "whole", tmp_path / "here" / "atlas"
+    assert builders.run(whole, res=[0, 1, 2, 3]) == 0
+    for limit in (100_000, 500_000, 1_100_000, 1_500_000, 3_000_000):
+        assert builders.run(path, res=[0, 1, 2, 3], limit=limit, resume=True) == 28
+        assert [entry.name for entry in path.parent.iterdir()] == ["atlas.partial"]
+    assert builders.run(path, res=[0, 1, 2, 3], resume=True) == 0
+    assert digests(path) == digests(whole)
+
+
+@pytest.mark.slow
+def test_a_build_on_a_small_file_system_goes_on_once_it_is_larger(builders, tmp_path):
+    disk, whole = tmp_path / "disk", tmp_path / "whole"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        assert builders.run(whole, res=[0, 4]) == 0
+        (disk / "ballast").write_bytes(bytes(1_000_000))
+        assert builders.run(disk / "atlas", res=[0, 4]) in (2, 28)
+        subprocess.run(["mount", "-o", "remount,size=900m", str(disk)], check=True)
+        assert builders.run(disk / "atlas", res=[0, 4], resume=True) == 0
+        assert digests(disk / "atlas") == digests(whole)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
