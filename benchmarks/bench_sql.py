@@ -27,11 +27,11 @@ COMMAND = Path(sys.executable).with_name("satclip-index")
 PLAIN = """
 import sys, duckdb, h3.api.basic_int as h3, pyarrow as pa, pyarrow.parquet as pq
 points, files, out, res = sys.argv[1:]
-table = pq.read_table(points)
-lon, lat = table["lon"].to_pylist(), table["lat"].to_pylist()
+rows = pq.read_table(points)
+lon, lat = rows["lon"].to_pylist(), rows["lat"].to_pylist()
 cells = [h3.latlng_to_cell(y, x, int(res)) for x, y in zip(lon, lat)]
-table = table.append_column("cell", pa.array(cells, pa.uint64()))
-duckdb.sql(f"COPY (SELECT t.*, c.embedding FROM table t JOIN read_parquet('{files}') c USING (cell)) TO '{out}'")
+rows = rows.append_column("cell", pa.array(cells, pa.uint64()))
+duckdb.sql(f"COPY (SELECT t.*, c.embedding FROM rows t JOIN read_parquet('{files}') c USING (cell)) TO '{out}'")
 """
 RULES = "k := 10, res := {res}, exclude_within_km := 0, apart_km := 0, ocean := true"
 NEAREST_ROWS = 100  # DuckDB compares every pair: ten thousand rows would take an hour

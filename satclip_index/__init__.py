@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .build import build_atlas as build_atlas
     from .encoder import Encoder as Encoder
     from .errors import SatclipIndexError as SatclipIndexError
+    from .joining import embed_table as embed_table
     from .neighbors import Neighbors as Neighbors
     from .places import Place as Place
     from .sql import connect as connect
@@ -28,6 +29,7 @@ _HOMES = {
     "SatclipIndexError": "errors",
     "build_atlas": "build",
     "connect": "sql",
+    "embed_table": "joining",
     "open_atlas": "atlas",
     "verify_atlas": "verify",
 }

@@ -1,28 +1,23 @@
 """A user's table as candidates of a search: opened once, streamed as places, its rows fetched by number."""
 
-import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .database import Answer, Connection, number_of, numpy_of, one_line, open_database, quoted, reading, table_in
-from .errors import QueryError, TableError
+from .database import Answer, Connection, number_of, numpy_of, one_line, quoted
+from .errors import QueryError
 from .positions import Located, Position, filled, find_position
+from .sources import ROW, Source, portable
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_MEMORY = "256MB"  # DuckDB's own bound; the rest is on disk. Sorting ten million rows is no faster with 1 GB.
-_SAMPLE_ROWS = 1_000_000
 _BATCH_ROWS = 65_536
-_ROW = '"row number (satclip-index)"'
 _NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL")
-_AS_TEXT = ("INTERVAL", "BIT", "UNION", "BIGNUM", "VARIANT", "TIMESTAMP_NS")  # what Parquet or Python cannot hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +45,6 @@ class Places:
 class Candidates:
     """A user's table, opened; make one with :meth:`open`.
 
-    Parquet is read where it lies. Text is copied once into a database in a temporary folder, which goes away with
-    this object.
-
     Attributes
     ----------
     types : dict of str to str
@@ -63,10 +55,8 @@ class Candidates:
         The condition that a row must fulfil.
     """
 
-    def __init__(
-        self, connection: Connection, types: dict[str, str], position: Position, where: str | None = None
-    ) -> None:
-        self._connection, self.types, self.position, self.where = connection, types, position, where
+    def __init__(self, source: Source, position: Position, where: str | None = None) -> None:
+        self._source, self.types, self.position, self.where = source, source.types, position, where
 
     @classmethod
     def open(
@@ -83,7 +73,7 @@ class Candidates:
         Parameters
         ----------
         path : str or Path
-            CSV, TSV, Parquet, GeoParquet, JSON or JSON lines; text may be compressed as ``.gz``.
+            As :meth:`Source.open` takes it.
         where : str, optional
             A condition over the table's columns, in DuckDB's SQL.
         lon, lat : str, optional
@@ -98,21 +88,12 @@ class Candidates:
         QueryError
             If DuckDB does not take the condition.
         """
-        folder = TemporaryDirectory(prefix="satclip-index-")
-        connection = None
-        try:
-            root = Path(folder.name)
-            connection = open_database(root / "table", memory_limit=_MEMORY, temp_directory=str(root / "spill"))
-            types = _load(connection, Path(path))
-            position = find_position(path, types, lon=lon, lat=lat, cell=cell, cells=True)
-            if where is not None:
+        source = Source.open(path)
+        position = find_position(path, source.types, lon=lon, lat=lat, cell=cell, cells=True)
+        if where is not None:
+            with source.cursor() as connection:
                 _check_condition(connection, where)
-        except BaseException:
-            _close(connection, folder)
-            raise
-        made = cls(connection, types, position, where)
-        weakref.finalize(made, _close, connection, folder)
-        return made
+        return cls(source, position, where)
 
     def numbers(self) -> list[str]:
         """Return the columns of numbers, but for those that say where a row is."""
@@ -121,7 +102,7 @@ class Candidates:
 
     def cursor(self) -> Connection:
         """Return another connection to the table's database, whose memory is bounded; close it."""
-        return self._connection.cursor()
+        return self._source.cursor()
 
     def places(self, res: int | None = None, columns: Sequence[str] = (), *, filtered: bool = True) -> Iterator[Places]:
         """Yield the rows that are somewhere on Earth, in the order of the file, a batch at a time.
@@ -143,7 +124,7 @@ class Candidates:
         """
         where = self.position.sql(self.types)
         values = [filled(number_of(name, self.types[name])) for name in columns]
-        selected = ", ".join(f"{value} AS c{i}" for i, value in enumerate([_ROW, *where, *values]))
+        selected = ", ".join(f"{value} AS c{i}" for i, value in enumerate([ROW, *where, *values]))
         condition = "" if self.where is None or not filtered else f" WHERE ({self.where}\n)"
         with self.cursor() as connection:
             answer = Answer(connection, f"SELECT {selected} FROM numbered{condition}")
@@ -162,41 +143,12 @@ class Candidates:
         """
         import pyarrow as pa
 
-        columns = ", ".join(f"{_portable(name, kind)} AS {quoted(name)}" for name, kind in self.types.items())
+        columns = ", ".join(f"{portable(name, kind)} AS {quoted(name)}" for name, kind in self.types.items())
         with self.cursor() as connection, one_line():
             connection.register("picked", pa.table({"picked_at": np.arange(rows.size), "picked_row": rows}))
-            joined = f"picked JOIN numbered ON numbered.{_ROW} = picked.picked_row"
+            joined = f"picked JOIN numbered ON numbered.{ROW} = picked.picked_row"
             found = connection.sql(f"SELECT picked.picked_at, {columns} FROM {joined}").to_arrow_table()
         return found.take(np.argsort(found.column(0).to_pylist())).select(range(1, found.num_columns))
-
-
-def _close(connection: Connection | None, folder: "TemporaryDirectory[str]") -> None:
-    if connection is not None:
-        connection.close()
-    folder.cleanup()
-
-
-def _load(connection: Connection, path: Path) -> dict[str, str]:
-    """Make the relation ``numbered`` of a file's rows and their numbers; return the columns of the file."""
-    source = table_in(path, sample=_SAMPLE_ROWS)
-    with reading(path):
-        if source.startswith("read_parquet"):
-            described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
-            taken = any(name.lower() == "file_row_number" for name, *_ in described)
-            number = "row_number() OVER () - 1" if taken else "file_row_number"
-            connection.execute(f"CREATE VIEW numbered AS SELECT {number} AS {_ROW}, * FROM {source}")
-            return {name: kind for name, kind, *_ in described}
-    try:
-        _copy(connection, path, source)
-    except TableError:  # a late row may not be of the type that the sample was
-        _copy(connection, path, table_in(path))
-    found = connection.execute("DESCRIBE numbered").fetchall()
-    return {name: kind for name, kind, *_ in found[1:]}
-
-
-def _copy(connection: Connection, path: Path, source: str) -> None:
-    with reading(path):
-        connection.execute(f"CREATE TABLE numbered AS SELECT row_number() OVER () - 1 AS {_ROW}, * FROM {source}")
 
 
 def _check_condition(connection: Connection, where: str) -> None:
@@ -211,11 +163,3 @@ def _check_condition(connection: Connection, where: str) -> None:
             connection.sql(f"SELECT 1 FROM numbered WHERE ({where}\n)")
     except QueryError as error:
         raise QueryError(f"The condition {where!r} is not one that DuckDB takes: {error}") from None
-
-
-def _portable(name: str, kind: str) -> str:
-    """Return the SQL that reads a column as something every format can hold."""
-    value = f"numbered.{quoted(name)}"
-    if kind.startswith("GEOMETRY"):
-        return f"ST_AsText({value})"
-    return f"CAST({value} AS VARCHAR)" if kind.startswith(_AS_TEXT) else value

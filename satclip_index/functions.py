@@ -224,7 +224,7 @@ class _Like:
         ranges = None if condition is None else self.rows_where(index.res, condition)
         found = like_points(
             index,
-            self.atlas._vectors_of,
+            self.atlas.vectors_of,
             lon,
             lat,
             k=check_k(k) or DEFAULT_K,

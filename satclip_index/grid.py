@@ -130,10 +130,37 @@ def row_ranges(cells: Cells, roots: Cells) -> tuple[NDArray[np.int64], NDArray[n
     if not cells.size:
         return np.zeros(roots.size, np.int64), np.zeros(roots.size, np.int64)
     res = cell_res(cells[:1])
-    free = (3 * (res - cell_res(roots))).astype(np.uint64)
-    digits = ((np.uint64(1) << free) - np.uint64(1)) << (3 * (MAX_RES - res)).astype(np.uint64)
-    low = (roots & ~_RES_MASK & ~digits) | (res.astype(np.uint64) << _RES_SHIFT)
+    low, digits = _first_descendants(roots, res)
     return np.searchsorted(cells, low, "left"), np.searchsorted(cells, low | digits, "right")
+
+
+def descendants_of_each(cells: Cells, res: int) -> tuple[NDArray[np.int64], Cells]:
+    """Return the cells of a resolution that descend from each cell, in the order of the cells, ascending within each.
+
+    Parameters
+    ----------
+    cells : (n,) uint64
+        Valid cells of resolution ``res`` or coarser, repeated or not.
+    res : int
+        H3 resolution.
+
+    Returns
+    -------
+    row : (m,) int64
+        The position in ``cells`` of what each descends from.
+    cell : (m,) uint64
+    """
+    paired = h3ronpy.change_resolution_paired(cells, res)
+    before, after = _numpy(paired["cell_before"], np.uint64), _numpy(paired["cell_after"], np.uint64)
+    first, _ = _first_descendants(before, np.array([res]))
+    return np.cumsum(after == first) - 1, after
+
+
+def _first_descendants(cells: Cells, res: NDArray[np.int64]) -> tuple[Cells, Cells]:
+    """Return the lowest descendant of each cell at a resolution, and the bits that its other descendants may set."""
+    free = (3 * (res - cell_res(cells))).astype(np.uint64)
+    digits = ((np.uint64(1) << free) - np.uint64(1)) << (3 * (MAX_RES - res)).astype(np.uint64)
+    return (cells & ~_RES_MASK & ~digits) | (res.astype(np.uint64) << _RES_SHIFT), digits
 
 
 def cell_res(cells: Cells) -> NDArray[np.int64]:

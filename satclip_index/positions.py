@@ -124,7 +124,7 @@ def find_position(
     named = _named([name for name, kind in types.items() if kind in _CELL_TYPES], CELL_NAMES) if cells else None
     if named:
         return Position(cell=named)
-    geometry = _geometry(types)
+    geometry = geometry_in(types)
     if geometry:
         return Position(geometry=geometry)
     hint = "--lon and --lat, or --cell" if cells else "--lon and --lat"
@@ -148,9 +148,9 @@ def points_of_wkb(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return lon and lat of little-endian WKB points, value i being bytes ``offsets[i]`` on; NaN for anything else."""
     points = np.zeros(offsets.size - 1, _POINT_WKB)
-    whole = np.diff(offsets) == _POINT_WKB.itemsize
+    whole = np.diff(offsets) >= _POINT_WKB.itemsize  # longer with a height
     points[whole] = data[offsets[:-1][whole, None] + np.arange(_POINT_WKB.itemsize)].view(_POINT_WKB)[:, 0]
-    point = (points["order"] == 1) & (points["kind"] == 1)
+    point = (points["order"] == 1) & ((points["kind"] & 0x0FFFFFFF) % 1000 == 1)
     return np.where(point, points["lon"], np.nan), np.where(point, points["lat"], np.nan)
 
 
@@ -160,7 +160,8 @@ def _named(types: Iterable[str], names: Sequence[str]) -> str | None:
     return next((lower[name] for name in names if name in lower), None)
 
 
-def _geometry(types: dict[str, str]) -> str | None:
+def geometry_in(types: dict[str, str]) -> str | None:
+    """Return the column of geometries, if there is one."""
     for name, kind in types.items():
         if kind.startswith("GEOMETRY") or (kind == "BLOB" and name.lower() in ("geometry", "geom", "wkb")):
             return name

@@ -119,7 +119,7 @@ class Question:
         min_percentile: float | None,
     ) -> Self:
         """Return a question, or raise PlaceError or QueryError; ``entry`` is that of the resolution."""
-        wanted, unwanted = _places(like), _places(unlike)
+        wanted, unwanted = places_of(like), places_of(unlike)
         if not wanted:
             raise QueryError("No example was given; expected at least one place.")
         for name, km in (("exclude_within_km", exclude_within_km), ("apart_km", apart_km)):
@@ -156,13 +156,7 @@ class Question:
 
     def vector(self, place: Place, vectors_of: VectorsOf) -> NDArray[np.float32]:
         """Return the vector of one example, (dim,) float32."""
-        cells = place.cells(self.res)
-        if cells.size == 1:
-            vector: NDArray[np.float32] = vectors_of(cells)[0]
-            return vector
-        parts = np.array_split(cells, -(-cells.size // _CELLS_AT_ONCE))
-        total = np.sum([vectors_of(part).sum(axis=0, dtype=np.float64) for part in parts], axis=0)
-        return _unit(total / cells.size, "cells of a place")
+        return vector_of(place, self.res, vectors_of)
 
     def examples(self) -> grid.PointSet:
         """Return where the wanted examples are."""
@@ -207,6 +201,17 @@ class Question:
         return "unit(mean(like))" if len(self.wanted) > 1 else "like"
 
 
+def vector_of(place: Place, res: int, vectors_of: VectorsOf) -> NDArray[np.float32]:
+    """Return the vector of a place at a resolution, (dim,) float32: of several cells, their unit mean."""
+    cells = place.cells(res)
+    if cells.size == 1:
+        vector: NDArray[np.float32] = vectors_of(cells)[0]
+        return vector
+    parts = np.array_split(cells, -(-cells.size // _CELLS_AT_ONCE))
+    total = np.sum([vectors_of(part).sum(axis=0, dtype=np.float64) for part in parts], axis=0)
+    return _unit(total / cells.size, "cells of a place")
+
+
 def check_k(k: int | None) -> int | None:
     """Return ``k``, or raise QueryError if it is not a whole number of at least 1."""
     if k is not None and (isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1):
@@ -220,7 +225,8 @@ def _within(value: float, name: str, low: float, high: float) -> float:
     return float(value)
 
 
-def _places(value: Any) -> list[Place]:
+def places_of(value: Any) -> list[Place]:
+    """Return the places that one value, or a list of them, stands for."""
     several = isinstance(value, list) or (isinstance(value, tuple) and not _is_pair(value))
     return [Place.of(item) for item in (value if several else [value])]
 

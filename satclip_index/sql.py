@@ -156,6 +156,7 @@ def _furnish(connection: Connection, atlas: Atlas, safe: bool) -> None:
     known["radius"] = grid.EARTH_RADIUS_KM
     for name, macro in _MACROS.items():
         connection.execute(f"CREATE MACRO {catalog}.{name} {macro.format(**known)}")
+    connection.execute("SET parquet_metadata_cache = true")  # the files of an atlas never change
     path = f"{own}.main,system.main,{catalog}.main".replace("'", "''")
     connection.execute(f"SET search_path = '{path}'")
     if safe:

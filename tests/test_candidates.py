@@ -6,7 +6,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from satclip_index import candidates
+from satclip_index import sources
 from satclip_index.candidates import Candidates
 from satclip_index.errors import QueryError, TableError
 
@@ -108,7 +108,7 @@ def test_rows_have_the_numbers_they_have_in_the_file(tmp_path):
 
 
 def test_a_late_row_may_be_of_another_type_than_the_sample(table, monkeypatch):
-    monkeypatch.setattr(candidates, "_SAMPLE_ROWS", 30_000)
+    monkeypatch.setattr(sources, "_SAMPLE_ROWS", 30_000)
     text = "lon,lat,n\n" + "1,2,3\n" * 60_000 + 'east,2,"x, y"\n1,2,1.5\n'
     opened = table(text)
     assert opened.types["n"] == "VARCHAR"

@@ -223,3 +223,11 @@ def test_what_cannot_be_a_uint64_is_refused_as_no_cell(bad):
 def test_text_that_is_no_cell_is_refused(bad):
     with pytest.raises(InvalidCellError, match="15 hexadecimal digits"):
         grid.text_to_cell(bad)
+
+
+@pytest.mark.parametrize("res", [2, 3])
+def test_descendants_of_each_cell_are_those_of_h3(res):
+    given = ["8009fffffffffff", "8001fffffffffff", "8009fffffffffff", "81083ffffffffff", "820007fffffffff"]
+    expected = [(i, int(c, 16)) for i, cell in enumerate(given) for c in sorted(h3.cell_to_children(cell, res))]
+    row, cell = grid.descendants_of_each(np.array([int(text, 16) for text in given], np.uint64), res)
+    assert list(zip(row.tolist(), cell.tolist(), strict=True)) == expected

@@ -48,6 +48,15 @@ RANKS = {
     "satclip_index.search.geography": 9,
     "satclip_index.search.segment": 10,
     "satclip_index.components": 9,
+    "satclip_index.added": 10,
+    "satclip_index.joined": 11,
+    "satclip_index.joining": 12,
+    "satclip_index.thrift": 3,
+    "satclip_index.half_lists": 4,
+    "satclip_index.row_groups": 5,
+    "satclip_index.outputs": 6,
+    "satclip_index.geojson": 3,
+    "satclip_index.sources": 5,
     "satclip_index.candidates": 6,
     "satclip_index.ranking": 9,
     "satclip_index.differences": 9,
@@ -59,9 +68,10 @@ RANKS = {
     "satclip_index.answers": 11,
     "satclip_index.dataset": 11,
     "satclip_index.unusual": 11,
+    "satclip_index.asking": 12,
     "satclip_index.lattice": 3,
     "satclip_index.standalone": 5,
-    "satclip_index.atlas": 12,
+    "satclip_index.atlas": 13,
     "satclip_index.journal": 3,
     "satclip_index.target": 4,
     "satclip_index.assemble": 11,
@@ -69,10 +79,10 @@ RANKS = {
     "satclip_index.parts": 12,
     "satclip_index.agreement": 12,
     "satclip_index.verify": 13,
-    "satclip_index.build": 13,
-    "satclip_index.functions": 13,
-    "satclip_index.sql": 14,
-    "satclip_index": 15,  # the façade: everything, lazily
+    "satclip_index.build": 14,
+    "satclip_index.functions": 14,
+    "satclip_index.sql": 15,
+    "satclip_index": 16,  # the façade: everything, lazily
 }
 TRAIN_RANK, CLI_RANK = 20, 30
 
@@ -97,6 +107,13 @@ LOCAL_USERS = {
         "satclip_index.boundaries",
         "satclip_index.database",
         "satclip_index.candidates",
+        "satclip_index.sources",
+        "satclip_index.added",
+        "satclip_index.joined",
+        "satclip_index.half_lists",
+        "satclip_index.row_groups",
+        "satclip_index.outputs",
+        "satclip_cli.embed",
         "satclip_index.ranking",
         "satclip_index.differences",
         "satclip_index.neighbors",
@@ -237,7 +254,8 @@ def test_importing_the_library_loads_nothing_heavy(run_python):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--help",), ("like", "--help"), ("build", "--help"), ("sql", "--help"), ("info", "--help")]
+    "arguments",
+    [("--help",), ("like", "--help"), ("build", "--help"), ("sql", "--help"), ("info", "--help"), ("join", "--help")],
 )
 def test_help_loads_nothing_heavy(run_python, arguments):
     names, stdout = loaded(run_python, command(*arguments))
@@ -258,6 +276,14 @@ def test_sql_and_info_load_neither_torch_nor_faiss(run_python, atlas):
         names, stdout = loaded(run_python, command(*arguments, "--atlas", str(atlas.path)))
         assert stdout
         assert not names & {"torch", "faiss", "pandas", "global_land_mask"}
+
+
+def test_a_join_of_stored_cells_loads_neither_torch_nor_faiss_nor_pandas(run_python, atlas, tmp_path):
+    (tmp_path / "t.csv").write_text("lon,lat\n1,2\n3,\n")
+    for kind in ("parquet", "jsonl"):
+        arguments = ("join", str(tmp_path / "t.csv"), "--like", "Lima", "-o", str(tmp_path / f"out.{kind}"))
+        names, _ = loaded(run_python, command(*arguments, "--atlas", str(atlas.path)))
+        assert not names & {"torch", "faiss", "pandas", "shapely", "global_land_mask", "huggingface_hub"}
 
 
 def test_every_public_name_is_there_and_an_unknown_one_is_not():

@@ -2,7 +2,7 @@
 
 import mmap
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,9 +72,9 @@ class Vectors:
         ids: NDArray[np.int64] = np.lib.stride_tricks.sliding_window_view(self.codes, words)[first].view(np.int64)
         return ids[:, 0]
 
-    def of_rows(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the vectors of some rows, (n, dim) float32, in the order asked for."""
-        first, out = self.first_code(rows), np.empty((rows.size, self.dim), np.float32)
+    def of_rows(self, rows: NDArray[np.int64], dtype: type[np.floating] = np.float32) -> NDArray[Any]:
+        """Return the vectors of some rows, (n, dim) float32 or what is asked for, in the order asked for."""
+        first, out = self.first_code(rows), np.empty((rows.size, self.dim), dtype)
         windows = np.lib.stride_tricks.sliding_window_view(self.codes, self.dim)
         for start in range(0, rows.size, _ROWS_AT_ONCE):
             out[start : start + _ROWS_AT_ONCE] = windows[first[start : start + _ROWS_AT_ONCE]].view(np.float16)

@@ -57,7 +57,7 @@ def test_a_shape_needs_a_format_that_holds_it_and_a_name_that_is_known(cli, atla
         assert "'hexagon'" in shown
 
 
-@pytest.mark.parametrize("name", ["found.csv", "found.jsonl", "found.parquet"])
+@pytest.mark.parametrize("name", ["found.csv", "found.jsonl", "found.json", "found.geojson", "found.parquet"])
 def test_an_answer_in_a_file_is_a_table_of_the_same_cells(cli, atlas, tmp_path, name):
     wide = ("--exclude-within", "0", "--apart", "0")
     assert cli(*LIKE, *wide, "-o", name, atlas=atlas).returncode == 0
