@@ -54,10 +54,10 @@ def similarity_quantiles(vectors: Vectors, land_rows: NDArray[np.int64]) -> tupl
         np.sort(rng.choice(land_rows, size=min(2048, land_rows.size), replace=False)) if land_rows.size else land_rows
     )
     sample = vectors.of_rows(rows)
-    upper = inner_products(sample)[np.triu_indices(rows.size, k=1)]
+    upper = inner_products(sample.astype(np.float64))[np.triu_indices(rows.size, k=1)]
     if not upper.size:
         return tuple(np.linspace(-1, 1, _LEVELS.size).tolist())
-    return tuple(np.maximum.accumulate(np.quantile(upper.astype(np.float64), _LEVELS)).tolist())
+    return tuple(np.maximum.accumulate(np.quantile(upper, _LEVELS)).tolist())
 
 
 def _check_search(index: Index) -> None:
