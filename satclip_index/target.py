@@ -39,7 +39,8 @@ class Target:
         if path.name in ("", ".."):  # it could not be renamed into place
             raise OutputError(f"{str(path)!r} does not name the folder to make. Name one, such as {path / 'atlas'}.")
         self.partial = path.with_name(f"{path.name}.partial")
-        self._lock, self._old = path.with_name(f"{path.name}.lock"), path.with_name(f"{path.name}.old")
+        self._lock = path.with_name(f"{path.name}.lock")
+        self._old = path.with_name(f".{path.name}.replaced")  # a name that is nobody else's
 
     def check(self, *, replace: bool) -> None:
         """Raise AtlasExistsError if there is an atlas and it is not to be replaced, or anything else."""

@@ -368,11 +368,11 @@ def test_segments_are_within_what_the_disk_is_asked_for(tmp_path):
 
 def test_an_atlas_that_was_being_replaced_when_the_builder_died_is_put_back(encoder_file, tmp_path):
     made = si.build_atlas(tmp_path / "atlas", encoder=encoder_file, res=0, device="cpu")
-    made.path.rename(tmp_path / "atlas.old")  # where --force leaves it for a moment
+    made.path.rename(tmp_path / ".atlas.replaced")  # where --force leaves it for a moment
     with pytest.raises(AtlasExistsError, match="--force"):
         si.build_atlas(tmp_path / "atlas", encoder=encoder_file, res=1, device="cpu")
     assert si.open_atlas(tmp_path / "atlas").resolutions == [0]
-    assert not (tmp_path / "atlas.old").exists()
+    assert not (tmp_path / ".atlas.replaced").exists()
 
 
 def test_a_link_to_an_atlas_stays_a_link_when_it_is_replaced(encoder_file, tmp_path):
