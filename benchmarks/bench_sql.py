@@ -16,23 +16,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
+import h3
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from common import describe_machine
+from common import describe_machine, interleaved_seconds
 from satclip_index import Atlas, connect, open_atlas
 
 COMMAND = Path(sys.executable).with_name("satclip-index")
-PLAIN = """
-import sys, duckdb, h3.api.basic_int as h3, pyarrow as pa, pyarrow.parquet as pq
-points, files, out, res = sys.argv[1:]
-rows = pq.read_table(points)
-lon, lat = rows["lon"].to_pylist(), rows["lat"].to_pylist()
-cells = [h3.latlng_to_cell(y, x, int(res)) for x, y in zip(lon, lat)]
-rows = rows.append_column("cell", pa.array(cells, pa.uint64()))
-duckdb.sql(f"COPY (SELECT t.*, c.embedding FROM rows t JOIN read_parquet('{files}') c USING (cell)) TO '{out}'")
-"""
 RULES = "k := 10, res := {res}, exclude_within_km := 0, apart_km := 0, ocean := true"
 NEAREST_ROWS = 100  # DuckDB compares every pair: ten thousand rows would take an hour
 
@@ -55,43 +47,59 @@ def seconds(work: Callable[[], object], rounds: int) -> float:
     return statistics.median(taken)
 
 
-def run(*arguments: object) -> float:
-    """Return the seconds that a process takes."""
-    start = time.perf_counter()
+def run(*arguments: object) -> None:
+    """Run a process to its end."""
     subprocess.run([str(argument) for argument in arguments], check=True, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - start
+
+
+def join_plainly(points: Path, files: str, out: Path, res: int) -> None:
+    """Join as a notebook would: h3-py in a loop, then DuckDB on the Parquet files."""
+    rows = pq.read_table(points)
+    lon, lat = rows["lon"].to_pylist(), rows["lat"].to_pylist()
+    cells = [h3.str_to_int(h3.latlng_to_cell(y, x, res)) for x, y in zip(lon, lat, strict=True)]
+    with duckdb.connect() as connection:
+        connection.execute("SET enable_progress_bar = false")
+        connection.register("points", rows.append_column("cell", pa.array(cells, pa.uint64())))
+        joined = f"SELECT t.*, c.embedding FROM points t JOIN read_parquet('{files}') c USING (cell)"
+        connection.execute(f"COPY ({joined}) TO '{out}'")
 
 
 def bench_join(atlas: Atlas, rows: int, rounds: int) -> None:
-    """Print how long both ways of joining take, and whether they agree."""
+    """Print how long both ways of joining take, in one session and as processes, and whether they agree."""
     res = atlas.resolutions[-1]
     with tempfile.TemporaryDirectory(dir=".") as temporary:
         folder = Path(temporary)
         points, ours, plain = folder / "points.parquet", folder / "ours.parquet", folder / "plain.parquet"
         pq.write_table(random_points(rows, 0), points)
-        files = atlas.path / f"res={res}" / "cells" / "*.parquet"
-        times: dict[str, list[float]] = {"ours": [], "plain": []}
-        for _ in range(rounds):
-            times["ours"].append(
-                run(COMMAND, "join", points, "-o", ours, "--atlas", atlas.path, "--geometry", "none", "--quiet")
-            )
-            times["plain"].append(run(sys.executable, "-c", PLAIN, points, files, plain, res))
+        files = str(atlas.path / f"res={res}" / "cells" / "*.parquet")
+        session = interleaved_seconds(
+            lambda: atlas.join(points, geometry="none").write(ours),
+            lambda: join_plainly(points, files, plain, res),
+            rounds=rounds,
+        )
+        plainly = f"""import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from pathlib import Path
+from bench_sql import join_plainly; join_plainly(Path({str(points)!r}), {files!r}, Path({str(plain)!r}), {res})"""
+        asked = (COMMAND, "join", points, "-o", ours, "--atlas", atlas.path, "--geometry", "none", "--quiet")
+        process = interleaved_seconds(lambda: run(*asked), lambda: run(sys.executable, "-c", plainly), rounds=rounds)
         query = (
             f"SELECT id, cell, list_sum(embedding) AS s FROM '{{}}' WHERE id % {max(1, rows // 1000)} = 0 ORDER BY id"
         )
         answers = [duckdb.sql(query.format(file)).fetchnumpy() for file in (ours, plain)]
         same = all(np.array_equal(answers[0][name], answers[1][name]) for name in ("id", "cell"))
         same &= bool(np.allclose(answers[0]["s"], answers[1]["s"], atol=1e-5))
-        medians = {name: statistics.median(taken) for name, taken in times.items()}
-        sizes = {"ours": ours.stat().st_size, "plain": plain.stat().st_size}
-    print(
-        f"| joining {rows:,} points onto res {res} | s | rows/s | MB written | ratio |\n| --- | --- | --- | --- | --- |"
+        sizes = [file.stat().st_size for file in (ours, plain)]
+    print(f"| joining {rows:,} points onto res {res}, file to file | s | rows/s | MB written | ratio |")
+    print("| --- | --- | --- | --- | --- |")
+    called = (
+        "Atlas.join, in a session",
+        "h3-py in a loop, DuckDB's join",
+        "satclip-index join",
+        "the same, as a script",
     )
-    for name, called in (("ours", "satclip-index join"), ("plain", "h3-py in a loop, DuckDB's join")):
-        print(
-            f"| {called} | {medians[name]:.1f} | {rows / medians[name]:,.0f} | {sizes[name] / 1e6:,.0f} "
-            f"| {medians['plain'] / medians[name]:.1f}x |"
-        )
+    for name, taken, size, (_, slower) in zip(
+        called, [*session, *process], sizes * 2, [session] * 2 + [process] * 2, strict=True
+    ):
+        print(f"| {name} | {taken:.2f} | {rows / taken:,.0f} | {size / 1e6:,.0f} | {slower / taken:.1f}x |")
     print(f"\nThe answers {'agree' if same else 'DO NOT AGREE'}.\n")
 
 
