@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .database import Answer, Connection, number_of, numpy_of, one_line, quoted
-from .errors import QueryError
+from .database import Answer, Connection, check_condition, number_of, numpy_of, one_line, quoted
 from .positions import Located, Position, filled, find_position
 from .sources import ROW, Source, portable
 
@@ -92,7 +91,7 @@ class Candidates:
         position = find_position(path, source.types, lon=lon, lat=lat, cell=cell, cells=True)
         if where is not None:
             with source.cursor() as connection:
-                _check_condition(connection, where)
+                check_condition(connection, where, "numbered")
         return cls(source, position, where)
 
     def numbers(self) -> list[str]:
@@ -149,17 +148,3 @@ class Candidates:
             joined = f"picked JOIN numbered ON numbered.{ROW} = picked.picked_row"
             found = connection.sql(f"SELECT picked.picked_at, {columns} FROM {joined}").to_arrow_table()
         return found.take(np.argsort(found.column(0).to_pylist())).select(range(1, found.num_columns))
-
-
-def _check_condition(connection: Connection, where: str) -> None:
-    """Raise QueryError unless a condition is one expression, over columns that there are."""
-    if not where.strip():
-        raise QueryError("The condition is empty; expected SQL such as: population > 1e6")
-    try:
-        with one_line():
-            # What closes the one bracket to open another, or has a THEN of its own, fails in the other.
-            connection.extract_statements(f"SELECT CASE WHEN {where}\n THEN 1 END")
-            connection.extract_statements(f"SELECT 1 WHERE ({where}\n)")
-            connection.sql(f"SELECT 1 FROM numbered WHERE ({where}\n)")
-    except QueryError as error:
-        raise QueryError(f"The condition {where!r} is not one that DuckDB takes: {error}") from None

@@ -1,7 +1,6 @@
 """A stream of Arrow batches written as csv, jsonl, json, geojson or parquet, in memory that does not grow."""
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from .database import Answer, Connection, one_line, open_database, quoted
+from .durable import replacing
 from .errors import OutputError
 from .formats import FORMATS, SUFFIXES
 from .row_groups import write_parquet
@@ -67,21 +67,15 @@ def format_of(target: str | Path | IO[bytes], format: str | None) -> str:
 @contextmanager
 def whole_file(path: Path, source: str) -> Iterator[IO[bytes]]:
     """Yield a file that takes its name when it is complete; ``source`` is what must not be overwritten."""
-    partial = path.with_name(f"{path.name}.partial")
     try:
         if path.exists() and Path(source).exists() and path.samefile(source):
             raise OutputError(f"{path} is the table that is read; name another file with -o.")
-        with partial.open("wb") as file:
+        with replacing(path) as partial, partial.open("wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
     except OSError as error:
         if isinstance(error, OutputError):
             raise
         raise OutputError(f"{path} could not be written: {error.strerror or error}.") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_batches(

@@ -1,7 +1,6 @@
 """Everything the command prints: data on stdout, talk on stderr."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Table
 from rich.text import Text
 
+from satclip_index.durable import replacing
 from satclip_index.errors import OutputError
 from satclip_index.formats import FORMATS, SUFFIXES, Row, plain_value, write_rows
 
@@ -263,20 +263,15 @@ def _write_file(out: Path, write: Callable[[IO[str]], None]) -> None:
     def write_path(partial: Path) -> None:
         with partial.open("w", encoding="utf-8", newline="") as file:
             write(file)
-            file.flush()
-            os.fsync(file.fileno())
 
     _write_path(out, write_path)
 
 
 def _write_path(out: Path, write: Callable[[Path], None]) -> None:
-    partial = out.with_name(f"{out.name}.partial")
     try:
-        write(partial)
-        partial.replace(out)
+        with replacing(out) as partial:
+            write(partial)
     except OSError as error:
         if isinstance(error, OutputError):
             raise
         raise OutputError(f"{out} could not be written: {error.strerror or error}.") from None
-    finally:
-        partial.unlink(missing_ok=True)

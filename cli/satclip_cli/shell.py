@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,34 +36,51 @@ def run_shell(connection: "Connection", ask: Callable[[str], None]) -> None:
     ask : function of str
         Prints the answer to a statement.
     """
-    from satclip_index.database import is_complete
-
     say(_WELCOME)
     with _Readline(connection):
         statement = ""
         while True:
             try:
-                line = input(_MORE if statement else _FIRST)
+                statement = _go_on(statement, ask)
             except EOFError:
                 print()  # noqa: T201 (the prompt's own line ends)
                 return
             except KeyboardInterrupt:
                 print()  # noqa: T201
                 statement = ""
-                continue
-            if not statement and line.strip().rstrip(";") in (".exit", ".quit", "exit", "quit"):
-                return
-            if not statement and line.strip() == ".help":
-                say(_HELP)
-                continue
-            if not statement and line.strip() == ".tables":
-                line = _TABLES
-            statement = f"{statement}\n{line}" if statement else line
-            if not statement.strip():
-                statement = ""
-            elif is_complete(statement):
-                _answer(ask, statement)
-                statement = ""
+
+
+def _go_on(statement: str, ask: Callable[[str], None]) -> str:
+    """Read a line, have a statement that it ends answered, and return one that it does not; raise EOFError to leave."""
+    from satclip_index.database import is_complete
+
+    line = input(_MORE if statement else _FIRST)
+    if not statement:
+        word = line.strip().rstrip(";")
+        if word in (".exit", ".quit", "exit", "quit"):
+            raise EOFError
+        if word == ".help":
+            say(_HELP)
+            return ""
+        line = _TABLES if word == ".tables" else line
+    statement = f"{statement}\n{line}" if statement else line
+    if is_complete(statement):
+        _answer(ask, statement)
+        return ""
+    return statement if statement.strip() else ""
+
+
+def run_interruptibly(work: Callable[[], None], interrupt: Callable[[], None]) -> None:
+    """Do work in a thread of its own, since Ctrl-C does not get through to one that waits for DuckDB."""
+    with ThreadPoolExecutor(1) as worker:
+        done = worker.submit(work)
+        try:
+            done.result()
+        except KeyboardInterrupt:
+            while not done.done():  # a statement that has not begun yet would not hear it
+                interrupt()
+                wait([done], timeout=0.1)
+            raise
 
 
 def _answer(ask: Callable[[str], None], statement: str) -> None:

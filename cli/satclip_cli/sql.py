@@ -2,7 +2,6 @@
 
 import json
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +11,7 @@ from satclip_index.errors import QueryError
 
 from . import options
 from .render import choose_format, progress_bar, say, show_rows
+from .shell import run_interruptibly, run_shell
 
 _TABLE_ROWS = 40
 
@@ -60,21 +60,14 @@ def sql(
     text = _text(query, file)
     connection = connect(atlas, safe=safe)
 
-    def answer(statement: str) -> None:
-        found = Answer(connection, statement, values)
-        show_rows(found.rows(), found.to_arrow_reader, kind=kind, out=out, limit=_TABLE_ROWS)
-
     def ask(statement: str) -> None:
-        with ThreadPoolExecutor(1) as worker:  # Ctrl-C does not get through to a thread that waits for DuckDB
-            try:
-                worker.submit(answer, statement).result()
-            except KeyboardInterrupt:
-                connection.interrupt()
-                raise
+        def answer() -> None:
+            found = Answer(connection, statement, values)
+            show_rows(found.rows(), found.to_arrow_reader, kind=kind, out=out, limit=_TABLE_ROWS)
+
+        run_interruptibly(answer, connection.interrupt)
 
     if text is None:
-        from .shell import run_shell
-
         run_shell(connection, ask)
     else:
         ask(text)
