@@ -1,6 +1,5 @@
 """Building an atlas: what it is made of, how large it is, and the manifest that makes it complete."""
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from .errors import BuildError, ResolutionError
 from .journal import Journal
 from .manifest import ENCODER_NAME, FORMAT_VERSION, FileEntry, Manifest, ResolutionEntry, library_versions
 from .parts import build_parts
+from .processors import processors
 from .search.index import Index
 from .store import PARQUET_BYTES_PER_ROW
 from .target import Target
@@ -64,7 +64,7 @@ def build_atlas(
     resume : bool
         Go on with an unfinished build of the same atlas, if there is one; an atlas that it had just finished is opened.
     workers : int, optional
-        Shards made side by side, each with memory of its own (about 0.3 GB at res 5); as many as processors, up to 8,
+        Shards made side by side, each with memory of its own; as many as processors, up to 8,
         by default.
     progress : function of (done, total), optional
         Called with cells finished so far and in all.
@@ -125,8 +125,7 @@ def _tree_bytes_per_row(dim: int) -> float:
 
 def _check_workers(workers: int | None) -> int:
     if workers is None:
-        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return min(_MOST_WORKERS, processors)
+        return min(_MOST_WORKERS, processors())
     if isinstance(workers, bool) or not isinstance(workers, int | np.integer) or workers < 1:
         raise BuildError(f"workers is {workers!r}; expected a whole number of at least 1.")
     return int(workers)

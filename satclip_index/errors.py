@@ -1,5 +1,8 @@
 """Every exception this package raises on purpose."""
 
+from pathlib import Path
+from typing import Self
+
 
 class SatclipIndexError(Exception):
     """Base of all our errors: one line that says what was wrong, what was expected and how to mend it."""
@@ -39,6 +42,11 @@ class BuildError(SatclipIndexError, ValueError):
 
 class CorruptAtlasError(SatclipIndexError, ValueError):
     """A file of an atlas is missing, truncated or not what the manifest says."""
+
+    @classmethod
+    def unreadable(cls, path: Path, error: Exception) -> Self:
+        """Return the error of a file that another error kept from being read."""
+        return cls(f"{path} cannot be read: {' '.join(str(error).split())[:120]}. Build the atlas again.")
 
 
 class QueryError(SatclipIndexError, ValueError):

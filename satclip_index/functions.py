@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from . import grid
 from .atlas import Atlas
 from .database import numpy_of
-from .errors import CoordinateError, QueryError
+from .errors import CoordinateError
 from .lookalikes import Lookalikes, like_points
-from .question import DEFAULT_K, check_k
+from .question import DEFAULT_K, check_k, check_km
 from .search.engine import Filter, Ranges
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ class _Like:
     ) -> tuple[Lookalikes, dict[str, NDArray[Any]]]:
         """Return what points that ask alike are answered, and the columns of it."""
         index = self.atlas.index(res)
-        apart_rad = _kilometres("apart_km", apart_km) / grid.EARTH_RADIUS_KM
+        apart_rad = check_km("apart_km", apart_km) / grid.EARTH_RADIUS_KM
         ranges = None if condition is None else self.rows_where(index.res, condition)
         found = like_points(
             index,
@@ -228,7 +228,7 @@ class _Like:
             lon,
             lat,
             k=check_k(k) or DEFAULT_K,
-            exclude_within_km=_kilometres("exclude_within_km", exclude_within_km),
+            exclude_within_km=check_km("exclude_within_km", exclude_within_km),
             where=Filter(land_only=not ocean, apart_rad=apart_rad, ranges=ranges),
         )
         cell = index.cells[found.row]
@@ -256,12 +256,6 @@ def _on_earth(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> tuple[NDArr
                 f"swapped? Leave such rows out with WHERE {name} BETWEEN {low} AND {high}."
             )
     return np.where(lon > 180, lon - 360, lon), lat.copy()  # torch wants arrays that can be written to
-
-
-def _kilometres(name: str, value: float | None) -> float:
-    if value is None or not 0 <= value < np.inf:
-        raise QueryError(f"{name} is {value!r}; expected kilometres, at least 0.")
-    return float(value)
 
 
 def _arrow_type(kind: str) -> "pa.DataType":

@@ -1,7 +1,6 @@
 """A table with columns added to it: read, completed and handed on as a stream, in memory that does not grow."""
 
 import json
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +19,7 @@ from .database import Answer, quoted
 from .errors import TableError
 from .outputs import Geometries, format_of, whole_file, write_batches
 from .positions import Located, Position, geometry_in
+from .processors import processors
 from .sources import Source, portable
 from .store import arrow_array
 
@@ -242,7 +242,7 @@ class Joined:
 
 def in_order(work: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
     """Yield the work done on each item, in their order, on as many threads as there are processors, four at most."""
-    workers = min(_MOST_WORKERS, os.cpu_count() or 1)
+    workers = min(_MOST_WORKERS, processors())
     waiting: deque[Future[Out]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:

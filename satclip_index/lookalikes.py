@@ -1,7 +1,6 @@
 """The places like each of many points: the question of ``like``, asked by a table."""
 
 import math
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -10,13 +9,14 @@ from numpy.typing import NDArray
 
 from . import grid
 from .callbacks import VectorsOf
+from .nearest import GROUP_ABOVE
+from .processors import processors
 from .search.engine import Filter
 from .search.geography import disks
 from .search.index import Index
 from .search.tree import run_starts
 
 _CHUNK = 256  # points that a thread takes at a time
-_GROUP_ABOVE = 1  # as for the neighbours of many cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def like_points(
 
     def answer(some: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         if together:
-            start = run_starts(grid.ancestors(cells[inverse[some]], max(0, index.res - _GROUP_ABOVE)))
+            start = run_starts(grid.ancestors(cells[inverse[some]], max(0, index.res - GROUP_ABOVE)))
             rows, similarity = index.engine.nearest(
                 queries[some], start, min(k, len(index)), where, points=points[some], away_rad=away_rad
             )
@@ -92,7 +92,7 @@ def like_points(
             found.append((top.rows, top.similarity))
         return found
 
-    with ThreadPoolExecutor(_processors()) as pool:
+    with ThreadPoolExecutor(processors()) as pool:
         answers = [one for part in pool.map(answer, parts) for one in part]
     in_order = [answers[at] for at in np.argsort(order, kind="stable")]
     count = np.array([rows.size for rows, _ in in_order], dtype=np.int64)
@@ -106,7 +106,3 @@ def like_points(
         similarity=np.concatenate([alike for _, alike in in_order] or [np.empty(0, np.float32)]),
         distance_km=grid.distances_km(lon[point], lat[point], to_lon, to_lat),
     )
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,6 +1,5 @@
 """The nearest neighbours of many cells at once, and how near the nearest are: what is unusual."""
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from . import grid
 from .callbacks import Progress, VectorsOf
 from .errors import QueryError
+from .processors import processors
 from .search import bulk
 from .search.engine import Filter
 from .search.index import Index
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 512  # queries that a thread takes at a time
 _GPU_CHUNK = 1 << 14  # each takes all rows to the GPU once
-_GROUP_ABOVE = 1  # cells of one parent, at most seven, are searched together: measured, more gain less than they cost
+GROUP_ABOVE = 1  # cells of one parent, at most seven, are searched together: measured, more gain less than they cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def nearest_cells(
         if search is not None:
             rows[some], similarity[some] = search(queries)
             return int(some.size)
-        start = run_starts(grid.ancestors(cells[some], max(0, index.res - _GROUP_ABOVE)))
+        start = run_starts(grid.ancestors(cells[some], max(0, index.res - GROUP_ABOVE)))
         points = grid.unit_vectors(*grid.cell_centers(cells[some]))
         away_rad = away_km / grid.EARTH_RADIUS_KM
         rows[some], similarity[some] = index.engine.nearest(queries, start, k, where, points=points, away_rad=away_rad)
@@ -131,8 +131,7 @@ def _in_threads(
     work: Callable[[NDArray[np.int64]], int], parts: list[NDArray[np.int64]], *, one: bool
 ) -> Iterator[int]:
     """Yield what the work on each part gives, from as many threads as there are processors; one if told so."""
-    workers = 1 if one else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(1 if one else processors()) as pool:
         futures = [pool.submit(work, part) for part in parts]
         try:
             for future in futures:

@@ -122,9 +122,7 @@ class Question:
         wanted, unwanted = places_of(like), places_of(unlike)
         if not wanted:
             raise QueryError("No example was given; expected at least one place.")
-        for name, km in (("exclude_within_km", exclude_within_km), ("apart_km", apart_km)):
-            if not 0 <= km < math.inf:
-                raise QueryError(f"{name} is {km!r}; expected kilometres, at least 0.")
+        distances = check_km("exclude_within_km", exclude_within_km), check_km("apart_km", apart_km)
         least = -math.inf
         if min_similarity is not None:
             least = _within(min_similarity, "min_similarity", -1, 1)
@@ -132,7 +130,6 @@ class Question:
             least = max(least, entry.similarity_at(_within(min_percentile, "min_percentile", 0, 100)))
         if check_k(k) is None and least == -math.inf:
             k = DEFAULT_K
-        distances = float(exclude_within_km), float(apart_km)
         return cls(tuple(wanted), tuple(unwanted), res, check_k(k), *distances, bounds, bool(ocean), least)
 
     def query(self, vectors_of: VectorsOf) -> NDArray[np.float32]:
@@ -210,6 +207,13 @@ def vector_of(place: Place, res: int, vectors_of: VectorsOf) -> NDArray[np.float
     parts = np.array_split(cells, -(-cells.size // _CELLS_AT_ONCE))
     total = np.sum([vectors_of(part).sum(axis=0, dtype=np.float64) for part in parts], axis=0)
     return _unit(total / cells.size, "cells of a place")
+
+
+def check_km(name: str, km: float | None) -> float:
+    """Return kilometres, or raise QueryError if they are not a number of at least 0."""
+    if km is None or not 0 <= km < math.inf:
+        raise QueryError(f"{name} is {km!r}; expected kilometres, at least 0.")
+    return float(km)
 
 
 def check_k(k: int | None) -> int | None:

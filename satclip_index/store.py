@@ -95,7 +95,7 @@ def read_columns(paths: Sequence[Path], columns: Sequence[str]) -> dict[str, NDA
             # read alone passes over a missing column
             parts.append(_open(path).read(list(columns)).select(list(columns)))
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise _unreadable(path, error) from None
+            raise CorruptAtlasError.unreadable(path, error) from None
     table = pa.concat_tables(parts)
     return {name: np.concatenate([_numpy(chunk) for chunk in table[name].chunks]) for name in columns}
 
@@ -129,7 +129,7 @@ def read_shard(path: Path, dim: int) -> tuple[dict[str, NDArray[Any]], dict[str,
         table = file.read().combine_chunks()
         described = json.loads(found.metadata[b"emb"])
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        raise _unreadable(path, error) from None
+        raise CorruptAtlasError.unreadable(path, error) from None
     if any(column.null_count for column in table.columns):
         raise CorruptAtlasError(f"{path} has missing values; an atlas has none.")
     columns = {name: _numpy(_whole(table[name])) for name in ("cell", "lon", "lat", "land", "norm")}
@@ -194,7 +194,7 @@ def stream_columns(
                         batch = batch.filter(pa.array(_numpy(batch["land"]) == land))
                     yield pa.RecordBatch.from_arrays([batch[name] for name in names], schema=schema)
             except (pa.ArrowException, OSError, KeyError) as error:
-                raise _unreadable(path, error) from None
+                raise CorruptAtlasError.unreadable(path, error) from None
 
     return pa.RecordBatchReader.from_batches(schema, batches())
 
@@ -203,11 +203,7 @@ def _open(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)  # pq.read_table would import pyarrow.dataset, and pandas
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: Exception) -> CorruptAtlasError:
-    return CorruptAtlasError(f"{path} cannot be read: {' '.join(str(error).split())[:120]}. Build the atlas again.")
+        raise CorruptAtlasError.unreadable(path, error) from None
 
 
 def _numpy(column: pa.Array) -> NDArray[Any]:

@@ -1,6 +1,5 @@
 """Cells that are like nothing far away."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from .errors import QueryError
 from .manifest import ResolutionEntry
 from .nearest import nearest_cells
 from .neighbors import Neighbors
-from .question import Bounds
+from .question import Bounds, check_km
 from .search.engine import Filter
 from .search.geography import intersection, ranges_of
 from .search.index import Index
@@ -31,9 +30,8 @@ class Unusual:
     ocean: bool
 
     def __post_init__(self) -> None:
-        for name, km in (("beyond_km", self.beyond_km), ("apart_km", self.apart_km)):
-            if not 0 <= km < math.inf:
-                raise QueryError(f"{name} is {km!r}; expected kilometres, at least 0.")
+        check_km("beyond_km", self.beyond_km)
+        check_km("apart_km", self.apart_km)
         if self.beyond_km == 0:
             raise QueryError("beyond_km is 0; a cell is most like itself. Expected kilometres above 0.")
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,11 +73,12 @@ def _go_on(statement: str, ask: Callable[[str], None]) -> str:
 def run_interruptibly(work: Callable[[], None], interrupt: Callable[[], None]) -> None:
     """Do work in a thread of its own, since Ctrl-C does not get through to one that waits for DuckDB."""
     with ThreadPoolExecutor(1) as worker:
-        done = worker.submit(work)
+        done: Future[None] | None = None
         try:
+            done = worker.submit(work)
             done.result()
         except KeyboardInterrupt:
-            while not done.done():  # a statement that has not begun yet would not hear it
+            while done and not done.done():  # a statement that has not begun yet would not hear it
                 interrupt()
                 wait([done], timeout=0.1)
             raise

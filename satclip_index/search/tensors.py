@@ -48,7 +48,7 @@ def map_tensors(path: Path) -> dict[str, NDArray[Any]]:
             flat = np.asarray(data[start + first : start + last])
             tensors[name] = flat.view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise _unreadable(path, error) from None
+        raise CorruptAtlasError.unreadable(path, error) from None
     return tensors
 
 
@@ -67,7 +67,7 @@ class TensorFile:
             with path.open("rb") as file:
                 self._start, self._entries = _header(file.read(8), file.read)
         except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise _unreadable(path, error) from None
+            raise CorruptAtlasError.unreadable(path, error) from None
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor."""
@@ -81,7 +81,7 @@ class TensorFile:
             dtype, shape = _DTYPES[entry["dtype"]], entry["shape"]
             return np.fromfile(self._path, dtype, math.prod(shape), offset=where).reshape(shape)
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-            raise _unreadable(self._path, error) from None
+            raise CorruptAtlasError.unreadable(self._path, error) from None
 
 
 def write_tensors(path: Path, tensors: Mapping[str, "Streamed | NDArray[Any]"]) -> None:
@@ -117,7 +117,3 @@ def _header(length: bytes, read: Any) -> tuple[int, dict[str, Any]]:
     entries = json.loads(read(size))
     entries.pop("__metadata__", None)
     return 8 + size, entries
-
-
-def _unreadable(path: Path, error: Exception) -> CorruptAtlasError:
-    return CorruptAtlasError(f"{path} cannot be read: {' '.join(str(error).split())[:100]}. Build the atlas again.")

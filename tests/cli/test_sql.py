@@ -1,6 +1,5 @@
 """``satclip-index sql`` as a person meets it: files, parameters, the prompt, and --safe."""
 
-import json
 import os
 import pty
 import re
@@ -12,13 +11,9 @@ import time
 import pytest
 
 from ..conftest import CLI, child_environment
+from .test_cli import answer
 
 NAIROBI = ["-p", "lon=36.82", "-p", "lat=-1.29"]
-
-
-def answer(done):
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def test_a_file_of_sql_is_asked(cli, atlas, tmp_path):
