@@ -8,7 +8,6 @@ import argparse
 import os
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from common import describe_machine
+from common import describe_machine, measured_process
 from satclip_index import grid, open_atlas
 from satclip_index.assemble import assemble
 from satclip_index.encoder import Encoder, unit_half
@@ -26,8 +25,6 @@ from satclip_index.search.segment import write_segment
 from satclip_index.shards import described, shards_of
 from satclip_index.steady import one_thread_each
 from satclip_index.store import write_shard
-
-COMMAND = [sys.executable, "-c", "from satclip_cli.main import main; main()"]
 
 
 def encode_alone(res: int, workers: int) -> float:
@@ -42,13 +39,7 @@ def encode_alone(res: int, workers: int) -> float:
 
 def build(res: int, folder: Path, workers: int) -> tuple[float, float, float]:
     """Return the seconds, the seconds of processors, and the peak memory in GB, of a build."""
-    start = time.perf_counter()
-    arguments = ["build", "--atlas", folder, "--res", res, "--workers", workers, "--quiet"]
-    child = os.posix_spawn(sys.executable, [*COMMAND, *map(str, arguments)], os.environ)
-    _, status, usage = os.wait4(child, 0)
-    if status:
-        raise SystemExit("the build failed")
-    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e6
+    return measured_process("build", "--atlas", folder, "--res", res, "--workers", workers, "--quiet")
 
 
 def write_as_fast_as_can_be(folder: Path, size: int) -> float:

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from common import describe_machine, interleaved_seconds
+from common import describe_machine, interleaved_seconds, measured_process
 from satclip_index import Atlas, connect, open_atlas
 
 COMMAND = Path(sys.executable).with_name("satclip-index")
@@ -103,6 +103,23 @@ from bench_sql import join_plainly; join_plainly(Path({str(points)!r}), {files!r
     print(f"\nThe answers {'agree' if same else 'DO NOT AGREE'}.\n")
 
 
+def bench_stream(atlas: Atlas, rows: int) -> None:
+    """Print how long a join of many rows takes, and its memory."""
+    print(f"| joining {rows:,} points onto res {atlas.resolutions[-1]} | s | rows/s | peak RSS, GB |")
+    print("| --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory(dir=".") as temporary:
+        for suffix in ("parquet", "csv"):
+            points, out = Path(temporary) / f"points.{suffix}", Path(temporary) / "out.parquet"
+            with duckdb.connect() as connection:
+                connection.register("made", random_points(rows, 3))
+                connection.execute(f"COPY made TO '{points}'")
+            taken, _, memory = measured_process(
+                "join", points, "-o", out, "--atlas", atlas.path, "--components", 16, "--quiet"
+            )
+            print(f"| {suffix}, 16 components | {taken:.1f} | {rows / taken:,.0f} | {memory:.2f} |")
+    print()
+
+
 def bench_lookup(atlas: Atlas, rounds: int) -> None:
     """Print how long it takes to look one cell up, of cells anywhere."""
     index = atlas.index()
@@ -159,14 +176,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("atlas", nargs="?", default="atlas")
     parser.add_argument("--points", type=int, default=1_000_000, help="rows to join")
+    parser.add_argument("--streamed", type=int, default=10_000_000, help="rows to join in bounded memory")
     parser.add_argument("--rows", type=int, default=10_000, help="rows to answer with places_like")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=["join", "lookup", "lateral"])
+    parser.add_argument("--only", choices=["join", "stream", "lookup", "lateral"])
     options = parser.parse_args()
     atlas = open_atlas(options.atlas)
     print(describe_machine() + "\n")
     if options.only in (None, "join"):
         bench_join(atlas, options.points, options.rounds)
+    if options.only in (None, "stream"):
+        bench_stream(atlas, options.streamed)
     if options.only in (None, "lookup"):
         bench_lookup(atlas, 100)
     if options.only in (None, "lateral"):
