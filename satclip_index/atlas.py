@@ -12,8 +12,10 @@ from . import grid
 from .asking import Asking
 from .callbacks import Progress
 from .components import Components
+from .fetched import Copy
 from .manifest import ENCODER_NAME, Manifest
 from .notebook import atlas_table
+from .remote import Remote, located
 from .search.index import Index
 
 if TYPE_CHECKING:
@@ -30,22 +32,27 @@ class Atlas(Asking):
 
     Parameters
     ----------
-    path : Path
-        Its folder.
+    path : Path or Copy
+        Its folder, or the copy of one at a URL.
     manifest : Manifest
         What the folder holds.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        self.path, self.manifest = path, manifest
+    def __init__(self, path: Path | Copy, manifest: Manifest) -> None:
+        self._where, self.manifest = path, manifest
         self._indexes: dict[int, Index] = {}
 
     def __repr__(self) -> str:
         held = ", ".join(f"res {res}: {entry.count:,} cells" for res, entry in self.manifest.resolutions.items())
-        return f"Atlas({str(self.path)!r}, encoder {self.manifest.encoder['name']!r}, {held})"
+        return f"Atlas({str(self._where)!r}, encoder {self.manifest.encoder['name']!r}, {held})"
 
     def _repr_html_(self) -> str:
-        return atlas_table(self.path, self.manifest)
+        return atlas_table(str(self._where), self.manifest)
+
+    @property
+    def path(self) -> Path:
+        """Its folder; files of an atlas at a URL that are not on this machine are fetched first."""
+        return self._where.folder if isinstance(self._where, Copy) else self._where
 
     @property
     def resolutions(self) -> list[int]:
@@ -207,8 +214,17 @@ class Atlas(Asking):
         return embedding
 
 
-def open_atlas(path: str | Path = "atlas") -> Atlas:
-    """Return the atlas in a folder, after a cheap check that its files are all there.
+def open_atlas(path: str | Path = "atlas", *, progress: Progress | None = None) -> Atlas:
+    """Return the atlas in a folder, after a cheap check that its files are all there, or at a URL.
+
+    Parameters
+    ----------
+    path : str or Path
+        A folder, or a URL of any file system that fsspec knows, such as ``s3://bucket/world``. At once its manifest is
+        read; its other files are fetched when they are first needed, into ``~/.cache/satclip-index`` or the folder
+        that SATCLIP_CACHE names, each compared with its SHA-256. They are kept there.
+    progress : function of (done, total), optional
+        Called with bytes while files are fetched.
 
     Raises
     ------
@@ -216,6 +232,11 @@ def open_atlas(path: str | Path = "atlas") -> Atlas:
         If there is none, or its build never finished.
     CorruptAtlasError
         If a file is missing, has another size, or the manifest cannot be read.
+    RemoteError
+        If the URL cannot be reached.
     """
-    path = Path(path)
-    return Atlas(path, Manifest.read(path))
+    where = located(path)
+    if isinstance(where, Remote):
+        copy = Copy(where, progress)
+        return Atlas(copy, copy.manifest)
+    return Atlas(where, Manifest.read(where))

@@ -66,7 +66,7 @@ def build_shard(
     Parameters
     ----------
     root : Path
-        Folder of the atlas in the making; it has the folders of the resolution.
+        Where to write them, by their paths below the atlas.
     shard : Shard
     encoder : Encoder
         What is said to have made it.
@@ -85,6 +85,8 @@ def build_shard(
     if not cells.size:
         return ()
     embedding, norm = unit_half(encode(lon, lat))
+    for name in (shard.parquet, shard.segment):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
     write_shard(
         root / shard.parquet,
         cells=cells,

