@@ -12,6 +12,7 @@ from .durable import replacing
 from .errors import CorruptAtlasError, OutputError, RemoteError, SatclipIndexError
 from .manifest import FileEntry
 
+_EXAMPLE = "s3://bucket/world"
 AT_ONCE = 8  # files on their way side by side: one alone rarely fills a connection
 
 
@@ -41,6 +42,8 @@ class Remote:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
+        if "://" not in self.url:
+            raise RemoteError(f"{url!r} names no folder. Expected such as {_EXAMPLE}.")
 
     def __str__(self) -> str:
         return re.sub(r"//[^/@]*@", "//", self.url)  # a password is not for messages
@@ -49,22 +52,21 @@ class Remote:
         return Remote, (self.url,)
 
     @cached_property
-    def _fs(self) -> Any:
-        return self._opened[0]
-
-    @cached_property
     def _opened(self) -> tuple[Any, str]:
+        """The file system, and the URL as that calls it."""
         import fsspec
 
         try:
             file_system, root = fsspec.core.url_to_fs(self.url)
         except ImportError as error:
-            raise RemoteError(f"{self} cannot be reached: {_missing(self.url)} ({_brief(error)})") from None
+            raise RemoteError(f"{self} cannot be reached: {_missing(self.url)} ({_brief(error)}).") from None
         except Exception as error:
-            raise RemoteError(
-                f"{self} cannot be reached ({_brief(error)}). Expected such as s3://bucket/world."
-            ) from None
+            raise RemoteError(f"{self} cannot be reached ({_brief(error)}). Expected such as {_EXAMPLE}.") from None
         return file_system, str(root).rstrip("/")
+
+    @property
+    def _fs(self) -> Any:
+        return self._opened[0]
 
     def _at(self, name: str) -> str:
         return f"{self._opened[1]}/{name}"

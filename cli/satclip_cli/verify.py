@@ -34,6 +34,6 @@ def verify(
     if found.findings:
         remedy = f"Build it again: satclip-index build --atlas {atlas} --force"
         if "://" in atlas:
-            remedy = "That is of the copy on this machine; info says where it is. Remove it, and it is fetched again."
+            remedy = "That is its copy here, in ~/.cache/satclip-index or SATCLIP_CACHE: remove it, to fetch it again."
         complain(f"{atlas}/ is not sound. {remedy}")
         raise typer.Exit(1)
