@@ -116,7 +116,7 @@ class _Told:
 def _cache() -> Path:
     """Return the folder of copies: SATCLIP_CACHE, or that of the user."""
     named = os.environ.get("SATCLIP_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "satclip-index"
+    return Path(named).absolute() if named else Path.home() / ".cache" / "satclip-index"
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The engine of many machines: shards side by side on Ray, one worker to a GPU or a processor."""
 
 import os
+import socket
 from collections import Counter, deque
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,7 @@ from .storage import Files, Storage
 from .threads import default_workers, encoding
 
 _ATTEMPTS = 4  # at a shard, until its workers are known to die of it
+_STORE_BYTES = 1 << 28  # of a Ray that is started here: only the encoder is in it
 
 
 def check_ray() -> None:
@@ -49,33 +51,37 @@ def on_ray(job: Job, shards: list[Shard], record: Record) -> Generator[Shard]:
 
         for _ in range(min(_worker_count(ray, job), len(shards))):
             begin()
-        left = len(shards)
-        while left:
-            (done,), _ = ray.wait(list(doing))
-            actor, shard = doing.pop(done)
-            name = shard.name if shard else "the first"
-            try:
-                files: Files | None = ray.get(done)
-            except ray.exceptions.RayTaskError as error:
-                raise (error.cause if isinstance(error.cause, Exception) else error) from None
-            except ray.exceptions.RayError as error:
-                died[name] += 1
-                if died[name] == _ATTEMPTS:
-                    raise BuildError(_too_often(name, error)) from None
-                if shard:
-                    waiting.appendleft(shard)
-                begin()
-                continue
-            del died[name]
-            if waiting:
-                following = waiting.popleft()
-                doing[actor.make.remote(following)] = actor, following
-            else:
-                ray.kill(actor)  # it gives its processor back
-            if shard and files is not None:
-                record(shard, files)
-                left -= 1
-                yield shard
+        try:
+            left = len(shards)
+            while left:
+                (done,), _ = ray.wait(list(doing))
+                actor, shard = doing.pop(done)
+                name = shard.name if shard else "the first"
+                try:
+                    files: Files | None = ray.get(done)
+                except ray.exceptions.RayTaskError as error:
+                    raise (error.cause if isinstance(error.cause, Exception) else error) from None
+                except ray.exceptions.RayError as error:
+                    died[name] += 1
+                    if died[name] == _ATTEMPTS:
+                        raise BuildError(_too_often(name, error)) from None
+                    if shard:
+                        waiting.appendleft(shard)
+                    begin()
+                    continue
+                del died[name]
+                if waiting:
+                    following = waiting.popleft()
+                    doing[actor.make.remote(following)] = actor, following
+                else:
+                    ray.kill(actor)  # it gives its processor back
+                if shard and files is not None:
+                    record(shard, files)
+                    left -= 1
+                    yield shard
+        finally:
+            for actor, _ in doing.values():
+                ray.kill(actor)  # none goes on writing when the lock of the build is gone
 
 
 class _Worker:
@@ -149,7 +155,10 @@ def _ray(job: Job) -> Iterator[Any]:
             where: dict[str, Any] = {"address": address}
         else:
             where = {"address": "local", "num_cpus": job.workers or default_workers(), "include_dashboard": False}
+            where["object_store_memory"] = _STORE_BYTES
         try:
+            if address:
+                _knock(address)
             with _on_loopback(ray) if not address else ExitStack():
                 ray.init(**where, log_to_driver=False, logging_level="ERROR")
         except Exception as error:
@@ -159,6 +168,13 @@ def _ray(job: Job) -> Iterator[Any]:
             yield ray
         finally:
             ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError if nobody listens there: Ray would try for minutes, and talk."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 @contextmanager
