@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import fsspec
 import pytest
@@ -111,6 +112,18 @@ def test_a_second_opening_reads_the_manifest_alone(world, store, cache):
     assert len(opened.like("Nairobi", k=3)) == 3
     assert [line.split()[:2] for line in store.requests()[len(before) :]] == [["GET", "/bucket/world/manifest.json"]]
     assert {path: path.stat().st_mtime_ns for path in first.rglob("*")} == times
+
+
+def test_two_who_open_an_atlas_at_the_same_time_fetch_it_once(world, store, whole):
+    before = len(store.requests())
+    with ThreadPoolExecutor(4) as pool:
+        folders = set(pool.map(lambda _: si.open_atlas(world).path, range(4)))
+    assert len(folders) == 1
+    assert digests(folders.pop()) == whole
+    got = [line.split()[1] for line in store.requests()[before:] if line.startswith("GET")]
+    assert {name: got.count(name) for name in got} == {
+        f"/bucket/world/{name}": 4 if name == "manifest.json" else 1 for name in whole
+    }
 
 
 def test_info_fetches_nothing_but_the_manifest(world, cli, cache):
