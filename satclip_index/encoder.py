@@ -163,7 +163,7 @@ class Encoder:
         if precision not in ("float32", "float64"):
             raise EncoderError(f"precision is {precision!r}; expected float32 or float64.")
         dtype = torch.float32 if precision == "float32" else torch.float64
-        where = _device(device)
+        where = device_of(device)
         network = copy.deepcopy(self.network).to(where, dtype)
         out = np.empty((lon.size, self.dim), dtype=np.float32)
 
@@ -236,7 +236,7 @@ def unit_half(raw: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np
 
 def device_kind(name: str) -> str:
     """Return ``cpu`` or ``cuda`` for the name of a device of this machine, or raise EncoderError."""
-    return _device(name).type
+    return device_of(name).type
 
 
 def processor() -> str:
@@ -249,7 +249,7 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
     """Return a device of this machine, or raise EncoderError."""
     try:
         device = torch.device(best_device() if name == "auto" else name)
