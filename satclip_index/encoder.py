@@ -219,19 +219,19 @@ def unit_half(raw: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np
     EncoderError
         If an embedding is zero or not finite, and so has no direction.
     """
-    blocks = range(0, len(raw), _ROWS_AT_ONCE)
-    lengths = [np.linalg.norm(raw[row : row + _ROWS_AT_ONCE].astype(np.float64), axis=1) for row in blocks]
-    norm = np.concatenate([np.empty(0), *lengths])
+    norm, embedding = np.empty(len(raw)), torch.empty(raw.shape)
+    for row in range(0, len(raw), _ROWS_AT_ONCE):
+        some = slice(row, row + _ROWS_AT_ONCE)
+        vectors = torch.from_numpy(raw[some])
+        length = torch.linalg.vector_norm(vectors, dim=1, dtype=torch.float64)
+        norm[some] = length.numpy()
+        embedding[some] = (vectors / length[:, None].to(torch.float32)).to(torch.float16)
     bad = np.flatnonzero(~((norm > 0) & (norm < np.inf)))
     if bad.size:
         raise EncoderError(
             f"{bad.size} embeddings are zero or not finite; first at row {bad[0]}. The encoder is unusable."
         )
-    embedding = np.empty_like(raw, dtype=np.float32)
-    for row in blocks:
-        some = slice(row, row + _ROWS_AT_ONCE)
-        embedding[some] = (raw[some] / norm[some, None]).astype(np.float16)
-    return embedding, norm.astype(np.float32)
+    return embedding.numpy(), norm.astype(np.float32)
 
 
 def device_kind(name: str) -> str:

@@ -21,6 +21,7 @@ MOST_ERROR = 1e-6  # of the largest phase of the first layer, by the bound; what
 _REACH = 1.1  # of the distance to a cell's corners: its descendants stick out of it, by 3.1 % five resolutions down
 _FINEST_TILES = 3
 _HARMONIC, _TILE = 10, 15_000  # what harmonics cost for each L, and a tile, in products of the first layer
+_WORTH_IT = 0.75
 _ROWS = {"cpu": 8192, "cuda": 65_536}  # of a piece of work, at least
 _BATCH = {"cpu": 1024, "cuda": 65_536}  # its bounds decide the last bits of sums: they are always the same
 
@@ -132,13 +133,14 @@ class Plan(NamedTuple):
     @lru_cache(maxsize=64)
     def of(cls, legendre_polys: int, res: int) -> Self | None:
         """Return the plan that takes the least time, or None where encoding cell by cell takes less."""
-        best = of_point = legendre_polys**2 + _HARMONIC * legendre_polys
+        of_point = legendre_polys**2 + _HARMONIC * legendre_polys
+        best = _WORTH_IT * of_point
         found = None
         for tile_res in range(min(_FINEST_TILES, res - 2) + 1):
             cells = 7 ** (res - tile_res)
             degree = _degree(legendre_polys, _half_width(grid.cells_at(tile_res)).max())
             points = (degree + 1) * (degree + 2) // 2
-            cost = points + (points * of_point + _TILE) / cells
+            cost = 2 * points + (points * of_point + _TILE) / cells  # each is made, and multiplied
             if cost < best:
                 best, found = cost, cls(tile_res, Padua.of(degree))
         return found
