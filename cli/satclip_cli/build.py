@@ -35,9 +35,9 @@ def build(
 ) -> None:
     """Embed every cell of the Earth into an atlas.
 
-    Example: satclip-index build --atlas world --res 3 --res 4
+    It may be made at a URL, by threads of this machine or on a Ray cluster: the bytes are the same.
 
-    Example, on a Ray cluster: satclip-index build --atlas s3://bucket/world --res 5 --engine ray --address auto
+    Example: satclip-index build --atlas world --res 3 --res 4
     """
     from satclip_index.build import build_atlas, estimated_bytes
     from satclip_index.grid import cell_count, check_res
