@@ -104,6 +104,14 @@ def test_an_atlas_in_an_object_store_answers_as_one_in_a_folder(world, atlas, cl
     assert world in cli("info", atlas=world).stdout
 
 
+def test_the_command_builds_where_a_url_says(store, cli, encoder_file):
+    done = cli("build", "--atlas", "s3://bucket/typed", "--res", "0", "--encoder", str(encoder_file))
+    assert done.returncode == 0, done.stderr
+    assert "satclip-index like Nairobi --atlas s3://bucket/typed" in done.stderr
+    assert not [line for line in store.requests() if "/typed/" in line and line.startswith("GET") and "res=0/c" in line]
+    assert "122 cells" in cli("info", "--atlas", "s3://bucket/typed").stdout
+
+
 def test_a_second_opening_reads_the_manifest_alone(world, store, cache):
     first = si.open_atlas(world).path
     before, times = store.requests(), {path: path.stat().st_mtime_ns for path in first.rglob("*")}
