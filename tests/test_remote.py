@@ -118,7 +118,7 @@ def test_a_second_opening_reads_the_manifest_alone(world, store, cache):
     opened = si.open_atlas(world)
     assert opened.path == first
     assert len(opened.like("Nairobi", k=3)) == 3
-    assert [line.split()[:2] for line in store.requests()[len(before) :]] == [["GET", "/bucket/world/manifest.json"]]
+    assert {line.split()[1] for line in store.requests()[len(before) :]} == {"/bucket/world/manifest.json"}
     assert {path: path.stat().st_mtime_ns for path in first.rglob("*")} == times
 
 
