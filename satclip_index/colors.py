@@ -89,9 +89,12 @@ class Scale:
 
     def paint(self, similarity: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return the colour of each similarity, (..., 4) uint8: red, green, blue and opacity, all 0 where it is NaN."""
-        held = np.isfinite(similarity)
-        step = np.rint(self.position(np.where(held, similarity, 0.0)) * (_COLORS - 1)).astype(np.intp)
-        return np.where(held[..., None], _opaque()[step], np.uint8(0))
+        return np.where(np.isnan(similarity)[..., None], np.uint8(0), _opaque()[self.steps(similarity)])
+
+    def steps(self, similarity: NDArray[np.float32]) -> NDArray[np.intp]:
+        """Return which of the 256 colours each similarity has; 0 for NaN."""
+        held = np.where(np.isnan(similarity), np.float32(-1), similarity)
+        return np.rint(self.position(held) * (_COLORS - 1)).astype(np.intp)
 
     def ticks(self) -> list[tuple[float, str, float]]:
         """Return what to write beside the scale: a position, how many pairs are so alike, and their similarity."""

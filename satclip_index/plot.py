@@ -1,0 +1,208 @@
+"""Maps as figures, drawn with matplotlib: no pyplot and no state that others share, so any thread may draw."""
+
+import io
+import re
+from itertools import islice
+from typing import Any, cast
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, get_font
+from matplotlib.patheffects import withStroke
+from PIL import Image
+
+from .colors import palette
+from .outlines import outlines
+from .picture import Picture, Pin, joined
+
+DPI = 100
+_EDGE, _HEAD, _FOOT, _FOOT_BARE = 16, 62, 138, 30  # pixels left free beside, above and below the map
+_INK, _SOFT, _SEA, _LIGHT = "#1a1a1a", "#5a5a5a", "#dbe3e8", "#ffffff"
+_LISTED, _LISTED_ROWS = 15, 5
+_FINEST = 0.3  # pixels: what of a line need not be drawn
+_FONT = FontProperties(family="DejaVu Sans")  # comes with matplotlib, so every machine draws the same
+_ID = re.compile(
+    r'(?<=[#"])[A-Za-z]+[0-9a-f]{10}(?=[)"])'
+)  # what matplotlib calls a part of an SVG file: partly random
+
+
+class Map(Figure):
+    """A figure that a notebook shows as it is; ``has_scale`` says that its colours are those of similarity."""
+
+    has_scale = False
+
+    def _repr_png_(self) -> bytes:
+        return png_of(self)
+
+
+def draw(picture: Picture) -> Map:
+    """Return a picture as a figure, whose first axes are the map, in degrees."""
+    foot = _FOOT if picture.scale is not None or picture.names else _FOOT_BARE
+    width, height = picture.width + 2 * _EDGE, picture.height + _HEAD + foot
+    figure = Map(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=_LIGHT)
+    figure.has_scale = picture.scale is not None
+    FigureCanvasAgg(figure)
+    west, south, east, north = picture.bounds
+    axes = figure.add_axes((_EDGE / width, foot / height, picture.width / width, picture.height / height))
+    axes.set(xlim=(west, east), ylim=(south, north), xticks=[], yticks=[], facecolor=_SEA, aspect="auto")
+    image = picture.image()
+    if image is not None:
+        axes.imshow(image, extent=(west, east, south, north), aspect="auto", interpolation="nearest", zorder=1)
+    _draw_lines(axes, picture)
+    _draw_places(axes, picture)
+    _write(figure, _EDGE, 10, picture.title, size=15, weight="bold", height=height)
+    _write(figure, _EDGE, 36, picture.subtitle, size=10, color=_SOFT, height=height)
+    top = _HEAD + picture.height
+    if picture.scale is not None:
+        _draw_scale(figure, picture, top + 10, width, height)
+    _draw_names(figure, picture, top + 10, width, height)
+    _write(figure, _EDGE, height - 20, picture.credit, size=7.5, color=_SOFT, height=height)
+    return figure
+
+
+def png_of(figure: Map) -> bytes:
+    """Return a figure as a PNG file."""
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    file = io.BytesIO()
+    if not figure.has_scale:
+        Image.fromarray(pixels).save(file, "png")
+        return file.getvalue()
+    # With 256 colours a file has a third of the bytes. Those of the scale count as if a tenth of the picture had them.
+    scale = np.resize(np.repeat(palette(), pixels.shape[1] // 256 + 1, axis=0), (len(pixels) // 10, *pixels.shape[1:]))
+    colors = Image.fromarray(np.vstack([pixels, scale])).quantize(256, Image.Quantize.MEDIANCUT)
+    Image.fromarray(pixels).quantize(palette=colors, dither=Image.Dither.NONE).save(file, "png", optimize=True)
+    return file.getvalue()
+
+
+def file_of(picture: Picture, suffix: str) -> bytes:
+    """Return a picture as a file, ``.png`` or ``.svg``; the same bytes each time."""
+    return png_of(draw(picture)) if suffix == ".png" else svg_of(draw(picture))
+
+
+def svg_of(figure: Figure) -> bytes:
+    """Return a figure as an SVG file that needs no fonts."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    file, canvas = io.StringIO(), cast("Any", FigureCanvasSVG(figure))
+    canvas.print_svg(file, metadata={"Date": None, "Creator": "satclip-index"})
+    names: dict[str, str] = {}
+    return _ID.sub(lambda found: names.setdefault(found[0], f"part{len(names)}"), file.getvalue()).encode()
+
+
+def _draw_lines(axes: Any, picture: Picture) -> None:
+    lines = outlines(picture.level)
+    for border, width, alpha in ((True, 0.35, 0.6), (False, 0.55, 0.9)):
+        _add_lines(axes, picture, lines.lines(border=border), color=_INK, lw=width, alpha=alpha, zorder=2)
+    areas = [*picture.areas, *(line for example in picture.examples for line in example.lines)]
+    _add_lines(axes, picture, areas, color=_INK, lw=0.9, ls="--", alpha=0.7, zorder=3)
+    for color, width in ((_LIGHT, 2.6), (_INK, 1.2)):
+        _add_lines(axes, picture, picture.regions, color=color, lw=width, zorder=3)
+
+
+def _add_lines(axes: Any, picture: Picture, lines: Any, **style: Any) -> None:
+    """Draw lines, in every turn of longitude that the map shows."""
+    points = joined(lines)
+    for shift in picture.shifts() if len(points) else ():
+        (line,) = axes.plot(points[:, 0] + shift, points[:, 1], scalex=False, scaley=False, **style)
+        line.get_path().simplify_threshold = _FINEST
+
+
+def _draw_places(axes: Any, picture: Picture) -> None:
+    for example in picture.examples:
+        shape = {"marker": "*", "markersize": 15} if example.wanted else {"marker": "X", "markersize": 10}
+        axes.plot(picture.turned(example.lon), example.lat, ls="", mfc=_LIGHT, mec=_INK, mew=1.3, zorder=5, **shape)
+    axes.plot(
+        picture.turned(picture.lon), picture.lat, ls="", marker="o", ms=4.5, mfc=_LIGHT, mec=_INK, mew=1, zorder=4
+    )
+    for pin in picture.pins():
+        _draw_pin(axes, pin)
+
+
+def _draw_pin(axes: Any, pin: Pin) -> None:
+    text = _drawable(pin.text)
+    if pin.is_rank:
+        style = {"boxstyle": "round,pad=0.22,rounding_size=0.7", "fc": _LIGHT, "ec": _INK, "lw": 1.1}
+        style = {"bbox": style, "fontsize": 8, "fontweight": "bold"}
+    else:
+        style = {"path_effects": [withStroke(linewidth=3, foreground=_LIGHT)], "fontsize": 10, "fontweight": "bold"}
+    cased = [withStroke(linewidth=2.4, foreground=_LIGHT)]
+    line = {"arrowstyle": "-", "color": _INK, "lw": 0.9, "shrinkA": 0, "shrinkB": 2, "path_effects": cased}
+    away = np.hypot(pin.right, pin.down) > 0
+    axes.annotate(
+        text,
+        (pin.lon, pin.lat),
+        # Points, of which there are 72 to the inch.
+        (pin.right * 72 / DPI, -pin.down * 72 / DPI),
+        textcoords="offset points",
+        arrowprops=line if away and pin.is_rank else None,
+        ha="center",
+        va="center",
+        color=_INK,
+        family=_FONT.get_family(),
+        zorder=7 if pin.is_rank else 6,
+        parse_math=False,
+        **style,
+    )
+
+
+def _draw_scale(figure: Figure, picture: Picture, top: float, width: int, height: int) -> None:
+    """Draw the colours and what they mean."""
+    assert picture.scale is not None
+    wide, tall = 330, 14
+    _write(figure, _EDGE, top, "How alike: the share of random pairs of places on land", size=9, height=height)
+    _write(figure, _EDGE, top + 14, "that are at least so alike (and their similarity)", size=9, height=height)
+    box = (_EDGE / width, 1 - (top + 34 + tall) / height, wide / width, tall / height)
+    bar = figure.add_axes(box)
+    bar.imshow(
+        np.arange(256)[None], cmap=ListedColormap(palette() / 255), aspect="auto", extent=(0, 1, 0, 1), vmin=0, vmax=255
+    )
+    bar.set(xticks=[], yticks=[])
+    for position, name, similarity in picture.scale.ticks():
+        side = "left" if position == 0 else "right" if position == 1 else "center"
+        x = _EDGE + position * wide
+        _write(figure, x, top + 52, name, size=8.5, ha=side, height=height)
+        _write(figure, x, top + 65, f"({similarity:.2f})", size=7.5, color=_SOFT, ha=side, height=height)
+        bar.axvline(position, color=_INK, lw=0.8)
+
+
+def _draw_names(figure: Figure, picture: Picture, top: float, width: int, height: int) -> None:
+    """Write what the signs mean, and the answers by name."""
+    x = 400.0
+    if picture.names:
+        _write(figure, x, top, "By the nearest city:", size=9, height=height)
+    for number, name in enumerate(islice(picture.names, _LISTED)):
+        column, row = divmod(number, _LISTED_ROWS)
+        _write(figure, x + 265 * column, top + 18 + 16 * row, _cut(f"{number + 1}  {name}", 38), size=9, height=height)
+    more = len(picture.names) - _LISTED
+    if more > 0:
+        _write(figure, x, top + 18 + 16 * _LISTED_ROWS, f"and {more:,} more", size=9, color=_SOFT, height=height)
+
+
+def _write(figure: Figure, x: float, y: float, text: str, *, height: float, color: str = _INK, **style: Any) -> None:
+    """Write a line, its upper left corner so many pixels from that of the figure."""
+    figure.text(
+        x / (figure.get_figwidth() * DPI),
+        1 - y / height,
+        _drawable(text),
+        color=color,
+        va="top",
+        family=_FONT.get_family(),
+        parse_math=False,
+        **style,
+    )
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def _drawable(text: str) -> str:
+    """Return a line with what the font cannot draw, replaced."""
+    from matplotlib.font_manager import findfont
+
+    known = get_font(findfont(_FONT)).get_charmap()
+    return "".join(letter if ord(letter) in known else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(text.split()))
