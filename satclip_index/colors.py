@@ -74,9 +74,9 @@ class Scale:
     Notes
     -----
     What counts is how rare a similarity is. Of random pairs one in ten, in a hundred, in a thousand is so alike: each
-    of these steps takes a third of the colours. Colours even in similarity would paint half of the land in the upper
-    half, and differ from one encoder to the next; colours even in percentile would paint the best hundredth, which is
-    what one looks for, in a single one.
+    of these steps takes a third of the colours. Colours even in similarity would spend two fifths of them on what is
+    less alike than half of all pairs, and mean something else with the next encoder; colours even in percentile would
+    leave the best hundredth, which is what one looks for, three of 256.
     """
 
     entry: ResolutionEntry

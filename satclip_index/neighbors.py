@@ -4,7 +4,6 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -300,15 +299,12 @@ class Neighbors:
         return html_table(islice(self.rows(), _SHOWN_ROWS), [*shown, *self.extra, *self._theirs()], note=note)
 
     def _map_html(self) -> str:
-        """Return a map for a notebook, or nothing where it cannot be drawn."""
-        if self.scene is None or find_spec("matplotlib") is None:
-            return ""
-        from .plot import png_of
-
+        """Return a map for a notebook; nothing where matplotlib, or the atlas, is not there."""
         try:
-            return png_html(png_of(self.plot(width=_NOTEBOOK_PIXELS)))
-        except SatclipIndexError:  # the atlas is gone
+            figure = self.plot(width=_NOTEBOOK_PIXELS)
+        except (SatclipIndexError, ImportError):
             return ""
+        return png_html(figure.png())
 
     def _drawn(self, table: "pa.Table", geometry: Geometry | None) -> "pa.Table":
         """Return the table with a column of what is to be drawn."""

@@ -18,8 +18,9 @@ from .outlines import outlines
 from .picture import Picture, Pin, joined
 
 DPI = 100
-_EDGE, _HEAD, _FOOT, _FOOT_BARE = 16, 62, 138, 30  # pixels left free beside, above and below the map
+_EDGE, _HEAD, _FOOT, _FOOT_BARE = 16, 62, 152, 30  # pixels left free beside, above and below the map
 _INK, _SOFT, _SEA, _LIGHT = "#1a1a1a", "#5a5a5a", "#dbe3e8", "#ffffff"
+_KEPT = [tuple(bytes.fromhex(color[1:])) for color in (_INK, _SOFT, _SEA, _LIGHT)]  # colours that are never rounded
 _LISTED, _LISTED_ROWS = 15, 5
 _FINEST = 0.3  # pixels: what of a line need not be drawn
 _FONT = FontProperties(family="DejaVu Sans")  # comes with matplotlib, so every machine draws the same
@@ -33,8 +34,12 @@ class Map(Figure):
 
     has_scale = False
 
-    def _repr_png_(self) -> bytes:
+    def png(self) -> bytes:
+        """Return the figure as a PNG file."""
         return png_of(self)
+
+    def _repr_png_(self) -> bytes:
+        return self.png()
 
 
 def draw(picture: Picture) -> Map:
@@ -73,7 +78,11 @@ def png_of(figure: Map) -> bytes:
         return file.getvalue()
     # With 256 colours a file has a third of the bytes. Those of the scale count as if a tenth of the picture had them.
     scale = np.resize(np.repeat(palette(), pixels.shape[1] // 256 + 1, axis=0), (len(pixels) // 10, *pixels.shape[1:]))
-    colors = Image.fromarray(np.vstack([pixels, scale])).quantize(256, Image.Quantize.MEDIANCUT)
+    most = Image.fromarray(np.vstack([pixels, scale])).quantize(256 - len(_KEPT), Image.Quantize.MEDIANCUT)
+    colors = Image.new("P", (1, 1))
+    colors.putpalette(
+        [*(most.getpalette() or [])[: 3 * (256 - len(_KEPT))], *(part for color in _KEPT for part in color)]
+    )
     Image.fromarray(pixels).quantize(palette=colors, dither=Image.Dither.NONE).save(file, "png", optimize=True)
     return file.getvalue()
 
