@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from .manifest import ResolutionEntry
 
+INK, SOFT, SEA, PAPER = "#1a1a1a", "#5a5a5a", "#dbe3e8", "#ffffff"  # of lines and text, what is not there, paper
+
 # Lightness, chroma and hue (degrees) in Oklab, within what a screen can show. Lightness falls all the way, so that the
 # order of the colours survives grey print and every kind of colour blindness; the hue only adds to it.
 _PATH = np.array(

@@ -20,11 +20,10 @@ from bokeh.plotting import figure
 from bokeh.resources import INLINE
 from numpy.typing import NDArray
 
-from .colors import as_hex, palette
+from .colors import INK, PAPER, SEA, as_hex, palette
 from .outlines import outlines
 from .picture import Picture, Pin, joined
 
-_INK, _SEA, _LIGHT, _SOFT = "#1a1a1a", "#dbe3e8", "#ffffff", "#5a5a5a"
 _TEMPLATE = """
 {% block inner_head %}{{ super() }}
 <style>
@@ -62,7 +61,7 @@ def draw(picture: Picture) -> Plot:
         y_range=Range1d(start=south, end=north),
         tools="pan,wheel_zoom,box_zoom,reset,save",
         active_scroll="wheel_zoom",
-        background_fill_color=_SEA,
+        background_fill_color=SEA,
         x_axis_label="lon",
         y_axis_label="lat",
     )
@@ -106,10 +105,10 @@ def _draw_image(plot: Any, picture: Picture) -> None:
 def _draw_lines(plot: Any, picture: Picture) -> None:
     lines = outlines("fine")
     for border, width in ((True, 0.5), (False, 0.8)):
-        _add_lines(plot, picture, joined(lines.lines(border=border)), line_width=width, line_color=_INK)
+        _add_lines(plot, picture, joined(lines.lines(border=border)), line_width=width, line_color=INK)
     areas = [*picture.areas, *(line for example in picture.examples for line in example.lines)]
-    _add_lines(plot, picture, joined(areas), line_width=1.2, line_color=_INK, line_dash="dashed")
-    for color, width in ((_LIGHT, 3.2), (_INK, 1.5)):
+    _add_lines(plot, picture, joined(areas), line_width=1.2, line_color=INK, line_dash="dashed")
+    for color, width in ((PAPER, 3.2), (INK, 1.5)):
         _add_lines(plot, picture, joined(picture.regions), line_width=width, line_color=color)
 
 
@@ -119,7 +118,7 @@ def _add_lines(plot: Any, picture: Picture, points: NDArray[np.float64], **style
 
 
 def _draw_places(plot: Any, picture: Picture) -> None:
-    style = {"fill_color": _LIGHT, "line_color": _INK}
+    style = {"fill_color": PAPER, "line_color": INK}
     rank = np.arange(1, picture.lon.size + 1)
     answers = {"lon": picture.turned(picture.lon), "lat": picture.lat, "rank": rank}
     source = ColumnDataSource(answers | {"name": list(picture.names), "detail": list(picture.details)})
@@ -129,7 +128,7 @@ def _draw_places(plot: Any, picture: Picture) -> None:
         lon = picture.turned(example.lon)
         if example.wanted:
             plot.scatter(lon, example.lat, marker="star", size=20, line_width=1.4, **style)
-        for color, width in () if example.wanted else ((_INK, 7), (_LIGHT, 3)):
+        for color, width in () if example.wanted else ((INK, 7), (PAPER, 3)):
             plot.scatter(lon, example.lat, marker="x", size=13, line_width=width, line_color=color)
     pins = picture.pins()
     _draw_pins(plot, [pin for pin in pins if pin.is_rank], is_rank=True)
@@ -151,9 +150,9 @@ def _draw_pins(plot: Any, pins: list[Pin], *, is_rank: bool) -> None:
     if is_rank:
         view = CDSView(filter=BooleanFilter((columns["length"] > 0).tolist()))  # a ray of no length has no end
         away = {"length": "length", "length_units": "screen", "angle": "angle", "source": source, "view": view}
-        plot.ray("lon", "lat", line_color=_LIGHT, line_width=3, **away)
-        plot.ray("lon", "lat", line_color=_INK, line_width=1.2, **away)
-    style = {"background_fill_color": _LIGHT, "padding": 2, "border_radius": 7}
+        plot.ray("lon", "lat", line_color=PAPER, line_width=3, **away)
+        plot.ray("lon", "lat", line_color=INK, line_width=1.2, **away)
+    style = {"background_fill_color": PAPER, "padding": 2, "border_radius": 7}
     plot.text(
         "lon",
         "lat",
@@ -164,7 +163,7 @@ def _draw_pins(plot: Any, pins: list[Pin], *, is_rank: bool) -> None:
         text_baseline="middle",
         text_font_size="12px" if is_rank else "14px",
         text_font_style="bold",
-        text_color=_INK,
+        text_color=INK,
         source=source,
-        **style | ({"border_line_color": _INK} if is_rank else {"background_fill_alpha": 0.75}),
+        **style | ({"border_line_color": INK} if is_rank else {"background_fill_alpha": 0.75}),
     )
