@@ -120,7 +120,7 @@ class Atlas(Asking):
         bounds : (west, south, east, north)
             Degrees; by default the world.
         width : int
-            Pixels of the map across.
+            Pixels of the map across; down, where it is taller than wide.
         land_only : bool
             Leave the sea out.
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .components import Components
-from .heat import Bounds, check_bounds, fitting_res, view_of
+from .heat import Bounds, check_bounds, fitting_res, pixels_of, view_of
 from .picture import Picture
 from .search.index import Index, Indexed
 
@@ -17,8 +17,7 @@ def components_picture(
 ) -> Picture:
     """Return a picture of what varies most among the embeddings; as :meth:`Atlas.plot` has it."""
     bounds = check_bounds(bounds)
-    west, south, east, north = bounds
-    height = max(1, round(width * (north - south) / (east - west)))
+    width, height = pixels_of(bounds, width)
     index = atlas.index(fitting_res(atlas.manifest, bounds, width, height) if res is None else res)
     view = view_of(index, bounds, width, height)
     shown = index.tree.rows.land[view.rows] != 0 if land_only else np.ones(view.rows.size, bool)

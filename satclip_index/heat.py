@@ -163,6 +163,13 @@ def pixel_centers(bounds: Bounds, width: int, height: int) -> tuple[NDArray[np.f
     return (lon + 180) % 360 - 180, lat
 
 
+def pixels_of(bounds: Bounds, longer: int) -> tuple[int, int]:
+    """Return width and height of a view in which a degree is as wide as tall, the longer of them so many pixels."""
+    west, south, east, north = bounds
+    per_degree = longer / max(east - west, north - south)
+    return max(1, round(per_degree * (east - west))), max(1, round(per_degree * (north - south)))
+
+
 def fitting_res(manifest: Manifest, bounds: Bounds, width: int, height: int) -> int:
     """Return the coarsest resolution of an atlas whose cells are no wider than two pixels of a view, or the finest."""
     west, south, east, north = bounds

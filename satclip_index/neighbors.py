@@ -18,7 +18,7 @@ from .durable import replacing
 from .errors import OutputError, QueryError, SatclipIndexError
 from .formats import GEOMETRIES, Geometry, Row, write_rows
 from .grid import Cells
-from .heat import WORLD, check_bounds, heat_map
+from .heat import WORLD, check_bounds, heat_map, pixels_of
 from .notebook import html_table, png_html
 from .picture import Bounds, Picture, check_installed, check_map_path, lines_of_geojson, subtitle_of, title_of
 from .scene import Scene
@@ -215,8 +215,7 @@ class Neighbors:
     def picture(self, *, bounds: Bounds = WORLD, width: int = _MAP_PIXELS) -> Picture:
         """Return what a map of the answer shows, to be drawn by any means; as :meth:`plot` has them."""
         bounds = check_bounds(bounds)
-        west, south, east, north = bounds
-        height = max(1, round(width * (north - south) / (east - west)))
+        width, height = pixels_of(bounds, width)
         scene, heat, scale, res = self.scene, None, None, ""
         if scene is not None:
             seen = heat_map(scene.atlas, scene.query, bounds, width, height, land_only=scene.land_only)
@@ -252,7 +251,7 @@ class Neighbors:
         bounds : (west, south, east, north)
             Degrees; by default the world.
         width : int
-            Pixels of the map across.
+            Pixels of the map across; down, where it is taller than wide.
 
         Raises
         ------

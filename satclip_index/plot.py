@@ -21,6 +21,7 @@ _EDGE, _HEAD, _FOOT, _FOOT_BARE = 16, 62, 152, 30  # pixels left free beside, ab
 _KEPT = [list(bytes.fromhex(color[1:])) for color in (INK, SOFT, SEA, PAPER)]  # colours that are never rounded
 _SCALE, _NAMES, _COLUMN = 330, 400, 250  # pixels: how wide the scale is, where names begin, and how wide a column is
 _NAME_ROWS = 5
+_NARROWEST = 400  # pixels: what the scale and the lines below the map need
 _LETTER, _BOLD_LETTER = 0.83, 0.92  # pixels that a letter takes, on average, for each point of its size
 _FINEST = 0.3  # pixels: what of a line need not be drawn
 _FONT = FontProperties(family="DejaVu Sans")  # comes with matplotlib, so every machine draws the same
@@ -44,7 +45,8 @@ class Map(Figure):
 def draw(picture: Picture) -> Map:
     """Return a picture as a figure, whose first axes are the map, in degrees."""
     foot = _FOOT if picture.scale is not None or picture.names else _FOOT_BARE
-    width, height = picture.width + 2 * _EDGE, picture.height + _HEAD + foot
+    room = max(picture.width, _NARROWEST)
+    width, height = room + 2 * _EDGE, picture.height + _HEAD + foot
     figure = Map(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=PAPER)
     figure.has_scale = picture.scale is not None
     FigureCanvasAgg(figure)
@@ -56,11 +58,11 @@ def draw(picture: Picture) -> Map:
         axes.imshow(image, extent=(west, east, south, north), aspect="auto", interpolation="nearest", zorder=1)
     _draw_lines(axes, picture)
     _draw_places(axes, picture)
-    size = _size_for(picture.title, picture.width, 10, 15, _BOLD_LETTER)
-    title = _cut(picture.title, picture.width, size, _BOLD_LETTER)
+    size = _size_for(picture.title, room, 10, 15, _BOLD_LETTER)
+    title = _cut(picture.title, room, size, _BOLD_LETTER)
     _write(figure, _EDGE, 10, title, size=size, weight="bold", height=height)
-    size = _size_for(picture.subtitle, picture.width, 7.5, 10)
-    _write(figure, _EDGE, 36, _cut(picture.subtitle, picture.width, size), size=size, color=SOFT, height=height)
+    size = _size_for(picture.subtitle, room, 7.5, 10)
+    _write(figure, _EDGE, 36, _cut(picture.subtitle, room, size), size=size, color=SOFT, height=height)
     top = _HEAD + picture.height
     if picture.scale is not None:
         _draw_scale(figure, picture, top + 10, width, height)
