@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from .callbacks import Progress
 from .durable import replacing
@@ -51,6 +52,10 @@ class Copy:
 
     def __str__(self) -> str:
         return str(self._remote)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {"_remote": self._remote, "_text": self._text, "manifest": self.manifest}
+        return state | {"_progress": None}  # another machine has a folder of its own
 
     @cached_property
     def folder(self) -> Path:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -101,6 +102,8 @@ def test_an_atlas_in_an_object_store_answers_as_one_in_a_folder(world, atlas, cl
     assert counted.stdout.split() == ["n", str(122 + 842 + 5882)]
     assert cli("verify", "--atlas", world).returncode == 0
     assert f"'{world}'" in repr(opened)
+    elsewhere = pickle.loads(pickle.dumps(opened))
+    assert list(elsewhere.like("Nairobi", k=2).rows()) == list(opened.like("Nairobi", k=2).rows())
     assert world in cli("info", atlas=world).stdout
 
 
