@@ -8,6 +8,8 @@ import sys
 import time
 import urllib.request
 
+import s3fs
+
 from .conftest import child_environment
 
 
@@ -38,6 +40,7 @@ class ObjectStore:
             assert time.monotonic() < end, self._log.read_text()
             time.sleep(0.05)
         urllib.request.urlopen(urllib.request.Request(f"{self.url}/bucket", method="PUT")).close()
+        s3fs.S3FileSystem.clear_instance_cache()  # it would go on asking another module's store
 
     def requests(self):
         """Return the lines of its log: one for each request so far."""
