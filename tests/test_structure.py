@@ -72,6 +72,7 @@ RANKS = {
     "satclip_index.asking": 12,
     "satclip_index.lattice": 3,
     "satclip_index.standalone": 5,
+    "satclip_index.lance_export": 5,
     "satclip_index.atlas": 13,
     "satclip_index.journal": 3,
     "satclip_index.target": 4,
@@ -100,6 +101,7 @@ OWNERS = {
     "shapely": {"satclip_index.shapes"},
     "numba": {f"satclip_index.search.{name}" for name in ("kernel", "halves", "balls")},
     "llvmlite": {"satclip_index.search.halves"},
+    "lancedb": {"satclip_index.lance_export"},
 }
 # Inside a function, or for the type checker only.
 LOCAL_USERS = {
@@ -121,6 +123,7 @@ LOCAL_USERS = {
         "satclip_index.nearest",
         "satclip_index.functions",
         "satclip_index.standalone",
+        "satclip_index.lance_export",
         "satclip_cli.render",
     },
     "shapely": {
@@ -143,6 +146,7 @@ HEAVY = [
     "pandas",
     "huggingface_hub",
     "global_land_mask",
+    "lancedb",
 ]
 
 
