@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -30,6 +31,7 @@ _SCHEMES = ("s3", "gs", "az")
 _NAME = re.compile(r"cells_\d+")
 _CODE_BITS = 4  # of a dimension; with 1 the re-ranking must look at three times as many rows for the same recall
 _CODE_DIM = 8  # LanceDB has such codes only for multiples of it
+_TRIES, _PAUSE_S = 50, 0.1
 
 
 def table_name(res: int) -> str:
@@ -94,6 +96,9 @@ def write_lance(
                 database.drop_table(name)
         return url
     path = Path(destination)
+    if path.name in ("", ".."):  # it could not be renamed into place
+        raise OutputError(f"{str(path)!r} does not name the folder to make. Name one, such as {path / 'atlas.lance'}.")
+    path = path.absolute()  # what looks like an address, md:x, is a folder, too
     with _one_line(path), _folder(path, force) as partial:
         database = lancedb.connect(partial)
         for r in wanted:
@@ -221,8 +226,6 @@ def _check_free(where: str | Path, tables: Sequence[str], force: bool) -> None:
 def _folder(path: Path, force: bool) -> Iterator[Path]:
     """Yield where to write; then rename it to ``path``, or remove it if something went wrong."""
     path = path.resolve() if path.is_symlink() else path
-    if path.name in ("", ".."):  # it could not be renamed into place
-        raise OutputError(f"{str(path)!r} does not name the folder to make. Name one, such as {path / 'atlas.lance'}.")
     _check_folder(path, force)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     old = path.with_name(f"{path.name}.{os.getpid()}.replaced")
@@ -238,10 +241,23 @@ def _folder(path: Path, force: bool) -> Iterator[Path]:
         if not path.exists():
             partial.rename(path)
         sync(path.parent)
-    finally:
         for left in (partial, old):
-            with suppress(OSError, ValueError):
-                shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(left, ignore_errors=True)
+    except BaseException:
+        with suppress(OSError, ValueError):
+            if old.exists() and not path.exists():
+                old.rename(path)
+            _remove_for_good(partial)
+        raise
+
+
+def _remove_for_good(folder: Path) -> None:
+    """Remove a folder that LanceDB's threads, told to stop, may still put a file into."""
+    for _ in range(_TRIES):
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(_PAUSE_S)
+        if not folder.exists():
+            return
 
 
 def _check_folder(path: Path, force: bool) -> None:

@@ -264,6 +264,16 @@ def test_a_place_that_cannot_be_written_is_named_in_one_line(atlas, tmp_path, na
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize(
+    "name", ["it's.lance", "a b*c?", "x%20y#1", "md:x", "db:x", "s3:x", ":memory:", "~x", "new/x/"]
+)
+def test_a_name_is_only_a_name(atlas, tmp_path, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    where = atlas.to_lance(name, res=1)
+    assert where == str(tmp_path / name.rstrip("/"))
+    assert opened(where, 1).count_rows() == 842
+
+
 def test_a_resolution_that_is_not_held_is_refused(atlas, tmp_path):
     for res in (3, [1, 3]):
         with pytest.raises(ResolutionError, match="holds resolution 1, 2"):
@@ -277,6 +287,27 @@ def test_without_lancedb_the_error_says_what_to_install(atlas, tmp_path, monkeyp
     monkeypatch.setitem(sys.modules, "lancedb", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'satclip-index\[lance\]'"):
         atlas.to_lance(tmp_path / "x")
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_leaves_nothing(atlas, tmp_path):
+    import signal
+    import subprocess
+    import time
+
+    from .conftest import CLI, child_environment
+
+    program = CLI[-1].replace("main()", "signal.signal(signal.SIGINT, signal.default_int_handler); main()")
+    arguments = ["export", "lance", str(tmp_path / "x"), "--atlas", str(atlas.path)]
+    child = subprocess.Popen(
+        [sys.executable, "-c", f"import signal; {program}", *arguments], env=child_environment(), stderr=subprocess.PIPE
+    )
+    while not list(tmp_path.iterdir()):
+        assert child.poll() is None
+        time.sleep(0.01)
+    child.send_signal(signal.SIGINT)
+    _, told = child.communicate(timeout=60)
+    assert child.returncode != 0, told
     assert not list(tmp_path.iterdir())
 
 

@@ -45,7 +45,7 @@ def lance(
 
     opened = open_atlas(atlas)
     with progress_bar("Writing", "cells", quiet=quiet) as progress:
-        where = opened.to_lance(destination, res=res, force=force, progress=progress)
+        opened.to_lance(destination, res=res, force=force, progress=progress)
     finest = max(res or opened.resolutions)
-    say(f"Wrote {where}. To ask it, in Python:", quiet=quiet)
-    say(f'lancedb.connect("{where}").open_table("{table_name(finest)}")', quiet=quiet)
+    say(f"Wrote {destination}. To ask it, in Python:", quiet=quiet)
+    say(f'lancedb.connect("{destination}").open_table("{table_name(finest)}")', quiet=quiet)
