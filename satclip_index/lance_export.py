@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -28,6 +29,7 @@ CellsOf = Callable[[int], "pa.RecordBatchReader"]
 METADATA_KEY = "satclip_index"
 _PARENTS = (0, 1, 2)  # 122, 842 and 5,882 cells: a bitmap of each is small
 _SCHEMES = ("s3", "gs", "az")
+_FILE = "file:///"
 _NAME = re.compile(r"cells_\d+")
 _CODE_BITS = 4  # of a dimension; with 1 the re-ranking must look at three times as many rows for the same recall
 _CODE_DIM = 8  # LanceDB has such codes only for multiples of it
@@ -83,8 +85,9 @@ def write_lance(
         raise ResolutionError("No resolution was given; expected at least one of the atlas.")
     lancedb = _import_lancedb()
     report = _Report(total, progress)
-    if "://" in str(destination):
-        url = _check_url(str(destination))
+    text = str(destination)
+    if "://" in text and not text.startswith(_FILE):
+        url = _check_url(text)
         with _one_line(url):
             database = lancedb.connect(url)
             there = list(_names(database))
@@ -95,7 +98,7 @@ def write_lance(
             for name in set(there) - set(map(table_name, wanted)):
                 database.drop_table(name)
         return url
-    path = Path(destination)
+    path = Path(unquote(text.removeprefix("file://")) if text.startswith(_FILE) else text)
     if path.name in ("", ".."):  # it could not be renamed into place
         raise OutputError(f"{str(path)!r} does not name the folder to make. Name one, such as {path / 'atlas.lance'}.")
     path = path.absolute()  # what looks like an address, md:x, is a folder, too

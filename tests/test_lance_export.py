@@ -274,6 +274,12 @@ def test_a_name_is_only_a_name(atlas, tmp_path, name, monkeypatch):
     assert opened(where, 1).count_rows() == 842
 
 
+def test_a_file_url_is_that_folder(atlas, tmp_path):
+    where = atlas.to_lance((tmp_path / "a b").as_uri(), res=1)
+    assert where == str(tmp_path / "a b")
+    assert opened(where, 1).count_rows() == 842
+
+
 def test_a_resolution_that_is_not_held_is_refused(atlas, tmp_path):
     for res in (3, [1, 3]):
         with pytest.raises(ResolutionError, match="holds resolution 1, 2"):
@@ -314,7 +320,7 @@ def test_ctrl_c_leaves_nothing(atlas, tmp_path):
 # At a URL.
 
 
-@pytest.mark.parametrize("url", ["db://planet", "http://example.org/x", "memory://", "s3://", "file:///tmp/x"])
+@pytest.mark.parametrize("url", ["db://planet", "http://example.org/x", "memory://", "s3://", "file://there/x"])
 def test_a_url_of_another_kind_is_refused(atlas, url):
     with pytest.raises(OutputError, match="s3://"):
         atlas.to_lance(url)
