@@ -19,6 +19,15 @@ RANKS = {
     "satclip_index.steady": 2,
     "satclip_index.land": 2,
     "satclip_index.manifest": 2,
+    "satclip_index.colors": 3,
+    "satclip_index.outlines": 1,
+    "satclip_index.heat": 9,
+    "satclip_index.scene": 9,
+    "satclip_index.globe": 10,
+    "satclip_index.labels": 1,
+    "satclip_index.picture": 4,
+    "satclip_index.plot": 5,
+    "satclip_index.page": 5,
     "satclip_index.callbacks": 3,
     "satclip_index.formats": 3,
     "satclip_index.cities": 3,
@@ -105,6 +114,9 @@ OWNERS = {
     "numba": {f"satclip_index.search.{name}" for name in ("kernel", "halves", "balls")},
     "llvmlite": {"satclip_index.search.halves"},
     "lancedb": {"satclip_index.lance_export"},
+    "matplotlib": {"satclip_index.plot"},
+    "PIL": {"satclip_index.plot"},
+    "bokeh": {"satclip_index.page"},
 }
 # Inside a function, or for the type checker only.
 LOCAL_USERS = {
@@ -150,6 +162,8 @@ HEAVY = [
     "huggingface_hub",
     "global_land_mask",
     "lancedb",
+    "matplotlib",
+    "bokeh",
 ]
 
 
