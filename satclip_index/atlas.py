@@ -217,6 +217,45 @@ class Atlas(Asking):
 
         return write_standalone(self.path, self.manifest, Path(path), res=res, force=force, progress=progress)
 
+    def to_lance(
+        self,
+        destination: str | Path,
+        *,
+        res: int | Sequence[int] | None = None,
+        force: bool = False,
+        progress: Progress | None = None,
+    ) -> str:
+        """Write LanceDB tables, one a resolution, and return what ``lancedb.connect`` takes to open them.
+
+        Parameters
+        ----------
+        destination : str or Path
+            A folder, or a URL such as ``s3://BUCKET/NAME``.
+        res : int or sequence of int, optional
+            Which resolutions of the atlas; all by default.
+        force : bool
+            Replace such tables that are there.
+        progress : function of (cells written, total), optional
+
+        Raises
+        ------
+        MissingExtraError
+            If LanceDB is not installed.
+        AtlasExistsError, ResolutionError, OutputError
+            If anything is there, if the atlas does not hold a resolution, if it cannot be written.
+
+        Notes
+        -----
+        The table ``cells_4`` has the stored vectors in ``embedding``, an index that a search with ``refine_factor``
+        re-ranks by them, and ``cell``, ``lon``, ``lat``, ``land`` and ``parent_0`` to ``parent_2`` to filter by. The
+        similarity of an answer is ``1 - _distance`` of a search with ``distance_type("dot")``. A folder is there whole
+        or not at all. At a URL each table is: first its cells, then its indexes; what a replaced one held stays for
+        whoever reads it, until LanceDB's ``optimize``.
+        """
+        from .lance_export import write_lance
+
+        return write_lance(self.manifest, self.cells, destination, res=res, force=force, progress=progress)
+
     def join(self, table: Any, **options: "Unpack[JoinOptions]") -> "Joined":
         """Return a table with columns for the cell that each row lies in, as a stream.
 
