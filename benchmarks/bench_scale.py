@@ -41,7 +41,7 @@ def make_shard(res: int) -> None:
         build_shard(Path(temporary), shard, encoder, CellEncoder(encoder).encode, land_only=False)
         busy_s = time.process_time() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"| {res} | {len(shards_of(res))} | {shard.cell_count():,} | {busy_s:.1f} | {peak:.2f} |", flush=True)
+    print(f"| {res} | {len(shards_of(res)):,} | {shard.cell_count():,} | {busy_s:.1f} | {peak:.2f} |", flush=True)
 
 
 def main() -> None:

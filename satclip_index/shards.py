@@ -23,7 +23,7 @@ Encode = Callable[[grid.Cells, NDArray[np.float64], NDArray[np.float64]], NDArra
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Some whole base cells at a resolution: one Parquet file, and one segment of the index and the tree."""
+    """The descendants of some cells at a resolution: one Parquet file, and one segment of the index and the tree."""
 
     res: int
     number: int
@@ -45,7 +45,7 @@ class Shard:
 
     @property
     def roots(self) -> grid.Cells:
-        """Its base cells."""
+        """The cells that it covers."""
         return grid.shard_roots(self.res)[self.number]
 
     def cell_count(self) -> int:
