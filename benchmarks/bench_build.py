@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, action="append")
     parser.add_argument("--encoder", default="bluemarble", help=f"what build takes, or {RANDOM_L40}")
+    parser.add_argument("--only-build", action="store_true", help="neither encoding alone nor the stages")
     given = parser.parse_args()
     scratch = tempfile.TemporaryDirectory()
     encoder, file = encoder_of(given.encoder, Path(scratch.name))
@@ -128,16 +129,20 @@ def main() -> None:
                     built.append(build(file, res, folder, workers))
                     size = sum(file.size for file in open_atlas(folder).manifest.files)
                     writing = write_as_fast_as_can_be(Path(temporary), size)
-                alone.append(encode_alone(encoder, res, workers, by_cells=True))
-                one_by_one.append(encode_alone(encoder, res, workers, by_cells=False))
+                for seconds, by_cells in () if given.only_build else ((alone, True), (one_by_one, False)):
+                    seconds.append(encode_alone(encoder, res, workers, by_cells=by_cells))
             n, (whole, busy, memory) = grid.cell_count(res), map(statistics.median, zip(*built, strict=True))
-            encoding, singly = statistics.median(alone), statistics.median(one_by_one)
+            beside = " | ".join(
+                f"{statistics.median(seconds):.1f} | {whole / statistics.median(seconds):.2f}x" if seconds else "- | -"
+                for seconds in (alone, one_by_one)
+            )
             print(
-                f"| {res} | {n:,} | {workers} | {whole:.1f} | {n / whole:,.0f} | {encoding:.1f} "
-                f"| {whole / encoding:.2f}x | {singly:.1f} | {whole / singly:.2f}x | {busy / whole:.2f} "
+                f"| {res} | {n:,} | {workers} | {whole:.1f} | {n / whole:,.0f} | {beside} | {busy / whole:.2f} "
                 f"| {size / 1e6:,.0f} | {size / whole / 1e6:.0f} | {size / writing / 1e6:.0f} | {memory:.2f} |",
                 flush=True,
             )
+    if given.only_build:
+        return
     print("\n| stage, s of one processor | " + " | ".join(f"res {res}" for res in resolutions) + " |")
     print("| --- " * (1 + len(resolutions)) + "|")
     columns = []
