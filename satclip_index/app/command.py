@@ -1,0 +1,45 @@
+"""The command that gives the same answer as the page."""
+
+import shlex
+from pathlib import Path
+
+from .state import State, number
+
+_AREA_FILE = "area.geojson"  # what an area that was drawn is written to
+
+
+def like_arguments(state: State, atlas: Path) -> list[str]:
+    """Return the arguments of ``satclip-index like`` that ask what a state asks; files are named as the user has them.
+
+    Parameters
+    ----------
+    state : State
+        With an example to be like.
+    atlas : Path
+        The atlas's folder.
+    """
+    found = list(state.like())
+    for text in state.unlike():
+        found += ["--unlike", text]
+    found += ["-k", str(state.k)]
+    plain = State()
+    for option, name in (("--exclude-within", "exclude_within_km"), ("--apart", "apart_km"), ("--res", "res")):
+        if (value := getattr(state, name)) != getattr(plain, name):
+            found += [option, number(value)]
+    if state.min_similarity is not None:
+        found += ["--min-similarity", number(state.min_similarity)]
+    if state.ocean:
+        found.append("--ocean")
+    if state.within:
+        found += ["--within", state.within_name or _AREA_FILE]
+    if state.table:
+        found += ["--table", state.table, *(["--where", state.where] if state.where else [])]
+    return [*found, "--atlas", str(atlas)]
+
+
+def like_command(state: State, atlas: Path) -> str:
+    """Return the command as a line for a shell; an area that was drawn is written to a file first."""
+    line = shlex.join(["satclip-index", "like", *like_arguments(state, atlas)])
+    if state.within and not state.within_name:
+        return f"echo {shlex.quote(state.within)} > {_AREA_FILE} && {line}"
+    return line
