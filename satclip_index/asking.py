@@ -153,6 +153,17 @@ class Asking(ABC):
             asked |= {"exact": False, "zoom": zoomed.describe(zoom)}
         return like_cells(question, cells, similarity, entry, asked, self.vectors_of if explain else None)
 
+    def query_vector(self, place: Any, *, unlike: Any = (), res: int | None = None) -> NDArray[np.float32]:
+        """Return the vector that :meth:`like` compares every cell with, (dim,) float32.
+
+        Parameters
+        ----------
+        place, unlike, res :
+            As :meth:`like` has them.
+        """
+        question = self._question(place, unlike, None, res, 0.0, 0.0, Bounds(), True, None, None)
+        return question.query(self.vectors_of)
+
     def regions(
         self,
         place: Any,

@@ -1,0 +1,180 @@
+"""Similarity as a picture: which cell lies under each pixel, and how alike it is."""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import grid
+from .errors import QueryError
+from .manifest import Manifest
+from .search.index import Index
+
+Bounds = tuple[float, float, float, float]
+
+WORLD: Bounds = (-180.0, -90.0, 180.0, 90.0)
+_PIXELS_PER_CELL = 2.0  # across, at most, while the atlas holds finer ones
+_SCAN_SHARE = 0.5  # of all rows: from here on it is faster to compare them all, in order
+_VIEWS = 32  # kept; one of 900 x 450 pixels takes 3 MB
+
+
+class Indexed(Protocol):
+    """An atlas, as far as a picture needs it."""
+
+    manifest: Manifest
+
+    def index(self, res: int | None = None) -> Index:
+        """Return the rows of a resolution."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """How alike the Earth is, pixel by pixel.
+
+    Attributes
+    ----------
+    similarity : (height, width) float32
+        Of the cell under the middle of each pixel, north up; NaN where there is none to compare with.
+    bounds : (west, south, east, north)
+        Degrees, east above west. Pixels are even in lon and lat.
+    res : int
+        The resolution of the cells.
+    """
+
+    similarity: NDArray[np.float32]
+    bounds: Bounds
+    res: int
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """The rows under some pixels: distinct ones, ascending, and which of them each pixel shows; -1 for none."""
+
+    rows: NDArray[np.int64]
+    shown: NDArray[np.int32]
+
+
+class HeatMaps:
+    """Pictures of similarity, made of one atlas; safe to share among threads.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Which cells lie under the pixels of a view is looked up once, and kept for the 32 views last asked for.
+    """
+
+    def __init__(self, atlas: Indexed) -> None:
+        self._atlas = atlas
+        self._view = lru_cache(maxsize=_VIEWS)(self._looked_up)
+
+    def heat(
+        self,
+        query: NDArray[np.float32],
+        bounds: Bounds,
+        width: int,
+        height: int,
+        *,
+        res: int | None = None,
+        land_only: bool = False,
+    ) -> Heat:
+        """Return how alike each pixel of a view is.
+
+        Parameters
+        ----------
+        query : (dim,) float32
+            What to be like, as :meth:`Atlas.query_vector` gives it.
+        bounds : (west, south, east, north)
+            Degrees; any longitudes, and west above east goes over the antimeridian. What lies beyond a pole is NaN.
+        width, height : int
+            Pixels.
+        res : int, optional
+            One of the atlas; by default the coarsest whose cells are no wider than two pixels, or else the finest.
+        land_only : bool
+            NaN also for cells whose centre is not land.
+
+        Raises
+        ------
+        QueryError
+            If there is nothing to be seen within the bounds, or the query is not a vector of this atlas.
+        ResolutionError
+            If the atlas does not hold the resolution.
+        """
+        bounds = check_bounds(bounds)
+        if query.shape != (self._atlas.manifest.dim,):
+            raise QueryError(f"The query has shape {query.shape}; expected one vector, ({self._atlas.manifest.dim},).")
+        for name, pixels in (("width", width), ("height", height)):
+            if isinstance(pixels, bool) or not isinstance(pixels, int | np.integer) or pixels < 1:
+                raise QueryError(f"{name} is {pixels!r}; expected a whole number of pixels, at least 1.")
+        res = fitting_res(self._atlas.manifest, bounds, width, height) if res is None else res
+        index, view = self._atlas.index(res), self._view(bounds, int(width), int(height), res)
+        if view.rows.size > _SCAN_SHARE * len(index):
+            found = index.engine.scan(query)[view.rows]
+        else:
+            found = index.engine.similarity_of(query, view.rows)
+        if land_only:
+            found = np.where(index.tree.rows.land[view.rows] != 0, found, np.float32(np.nan))
+        # The last, which -1 stands for, is that of pixels with no cell.
+        return Heat(np.append(found, np.float32(np.nan))[view.shown], bounds, res)
+
+    def _looked_up(self, bounds: Bounds, width: int, height: int, res: int) -> _View:
+        index = self._atlas.index(res)
+        lon, lat = pixel_centers(bounds, width, height)
+        on_earth = np.abs(lat) <= 90
+        lons, lats = np.meshgrid(lon, lat[on_earth])
+        rows = np.full((height, width), -1, np.int64)
+        rows[on_earth] = index.rows_of(grid.cells_of_points(lons.ravel(), lats.ravel(), res)).reshape(lons.shape)
+        distinct, shown = np.unique(rows, return_inverse=True)
+        missing = int(distinct[0] < 0)
+        return _View(distinct[missing:], shown.reshape(rows.shape).astype(np.int32) - np.int32(missing))
+
+
+def heat_map(
+    atlas: Indexed,
+    query: NDArray[np.float32],
+    bounds: Bounds = WORLD,
+    width: int = 900,
+    height: int = 450,
+    *,
+    res: int | None = None,
+    land_only: bool = False,
+) -> Heat:
+    """Return how alike each pixel of a view is, as :meth:`HeatMaps.heat` does, for a single picture."""
+    return HeatMaps(atlas).heat(query, bounds, width, height, res=res, land_only=land_only)
+
+
+def check_bounds(bounds: Bounds) -> Bounds:
+    """Return the bounds with east above west, or raise QueryError if nothing lies within them."""
+    west, south, east, north = map(float, bounds)
+    east += 360 if west > east else 0
+    if not all(map(math.isfinite, (west, south, east, north))) or not west < east or not south < north:
+        raise QueryError(f"The view {bounds!r} is empty; expected (west, south, east, north) in degrees.")
+    return west, south, east, north
+
+
+def pixel_centers(bounds: Bounds, width: int, height: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the longitude of each column of pixels, in [-180, 180], and the latitude of each row, from the north."""
+    west, south, east, north = bounds
+    lon: NDArray[np.float64] = west + np.arange(0.5, width) * ((east - west) / width)
+    lat: NDArray[np.float64] = north - np.arange(0.5, height) * ((north - south) / height)
+    return (lon + 180) % 360 - 180, lat
+
+
+def fitting_res(manifest: Manifest, bounds: Bounds, width: int, height: int) -> int:
+    """Return the coarsest resolution of an atlas whose cells are no wider than two pixels of a view, or the finest."""
+    west, south, east, north = bounds
+    nearest_equator = min(max(0.0, south, -north), 90.0)
+    km_per_degree = math.radians(grid.EARTH_RADIUS_KM)
+    across = (east - west) / width * math.cos(math.radians(nearest_equator))
+    pixel_km = km_per_degree * min(across, (north - south) / height)
+    for res in manifest.resolutions:
+        if _cell_km(res) <= _PIXELS_PER_CELL * pixel_km:
+            break
+    return res
+
+
+def _cell_km(res: int) -> float:
+    """Return how wide a cell is: the side of a square as large as the mean cell."""
+    return math.sqrt(4 * math.pi * grid.EARTH_RADIUS_KM**2 / grid.cell_count(res))
