@@ -1,0 +1,102 @@
+"""What is drawn of a view: which pixels of similarity, which lines, and where a number has room."""
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..heat import WORLD, Bounds
+from ..outlines import Level, outlines
+from .state import View
+
+NOTHING = 255  # the step of a pixel without a cell
+STEPS = 255  # colours: 0 to 254
+_WHOLE_WIDTHS = (512, 768, 1024, 1536)  # pixels of a picture of the whole Earth: few, so that they are shared
+_MOST_PIXELS = 1600  # of a side
+_MARGIN = 1.3  # of a view, so that a little panning finds the picture there
+_FINE_BELOW = 120.0  # degrees across: there the fine coastline shows
+
+
+class Canvas(NamedTuple):
+    """A picture to be made: its bounds, (west, south, east, north) in degrees, and its pixels."""
+
+    bounds: Bounds
+    width: int
+    height: int
+
+
+def canvas_of(view: View, size: tuple[int, int]) -> Canvas:
+    """Return the picture that a view of some pixels, (width, height), needs: all of the Earth while that is enough."""
+    width, height = (min(max(side, 64), _MOST_PIXELS) for side in size)
+    per_degree = width / view.width
+    for whole in _WHOLE_WIDTHS:
+        if 360 * per_degree <= whole * 1.05:
+            return Canvas(WORLD, whole, whole // 2)
+    lon_span = min(view.width * _MARGIN, 360.0)
+    half_lat = view.width * height / width * _MARGIN / 2
+    south, north = max(view.lat - half_lat, -90.0), min(view.lat + half_lat, 90.0)
+    per_degree = min(per_degree, _MOST_PIXELS / lon_span)
+    rows = max(1, math.ceil((north - south) * per_degree))
+    return Canvas(
+        (view.lon - lon_span / 2, south, view.lon + lon_span / 2, north), math.ceil(lon_span * per_degree), rows
+    )
+
+
+def steps_of(position: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Return the colour's number of each position on a scale from 0 to 1; ``NOTHING`` for NaN."""
+    held = np.isfinite(position)
+    return np.where(held, np.rint(np.where(held, position, 0.0) * (STEPS - 1)), NOTHING).astype(np.uint8)
+
+
+def lines_in(view: View) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the coastlines and borders near a view, (p,) lon and lat, NaN between one line and the next.
+
+    Longitudes go on beyond the antimeridian, as far as a view of the whole Earth can be moved.
+    """
+    if view.width > _FINE_BELOW:
+        return _everywhere()
+    lon, lat, east, west = _line_boxes("fine")
+    shifted = []
+    for turn in (-360.0, 0.0, 360.0):
+        near = (east + turn > view.lon - view.width) & (west + turn < view.lon + view.width)
+        shifted += [(lon[i] + np.float32(turn), lat[i]) for i in np.flatnonzero(near)]
+    return _joined(shifted)
+
+
+@lru_cache(maxsize=1)
+def _everywhere() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    lon, lat, *_ = _line_boxes("coarse")
+    turns = (-360.0, 0.0, 360.0)
+    return _joined([(part + np.float32(turn), lat[i]) for turn in turns for i, part in enumerate(lon)])
+
+
+@lru_cache(maxsize=2)
+def _line_boxes(
+    level: Level,
+) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]], NDArray[np.float32], NDArray[np.float32]]:
+    """Return each line's lon and lat, and how far east and west it reaches."""
+    drawn = outlines(level)
+    lon, lat = (np.split(values, drawn.start[1:-1]) for values in (drawn.lon, drawn.lat))
+    return lon, lat, np.array([part.max() for part in lon]), np.array([part.min() for part in lon])
+
+
+def _joined(
+    lines: list[tuple[NDArray[np.float32], NDArray[np.float32]]],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return lines as one, with NaN behind each."""
+    gap = np.array([np.nan], np.float32)
+    if not lines:
+        return gap, gap
+    lon, lat = (np.concatenate([part for line in lines for part in (line[side], gap)]) for side in (0, 1))
+    return lon, lat
+
+
+def with_room(lon: NDArray[np.float64], lat: NDArray[np.float64], apart: float) -> NDArray[np.bool_]:
+    """Return which of some pins, (n,) degrees, the first first, are at least so many degrees from all kept before."""
+    kept = np.zeros(lon.size, dtype=bool)
+    for i in range(lon.size):
+        across = np.abs((lon[kept] - lon[i] + 180) % 360 - 180)
+        kept[i] = not np.any(np.maximum(across, np.abs(lat[kept] - lat[i])) < apart)
+    return kept
