@@ -59,9 +59,11 @@ class Session:
 
     def __init__(self, desk: Desk, pool: Executor, screen: Screen) -> None:
         self._desk, self._pool, self._screen = desk, pool, screen
-        self._state, self._size = State(), (800, 400)
+        self._state = self._good = State()
+        self._size = (800, 400)
         self._answer: Answer | None = None
         self._table: Table | None = None
+        self._searched: Table | None = None  # when the answer was found
         self._upload: Upload | None = None
         self._asked, self._shown, self._closed = 0, 0, False
         self._does: dict[str, Callable[[Message], None]] = {
@@ -208,14 +210,14 @@ class Session:
 
     def _ask(self, state: State, message: Message) -> None:
         """Have a state answered and shown; what was asked before and has not begun is left."""
-        before, self._state = self._state, state
+        self._state = state
         self._asked += 1
         asked, size, table = self._asked, self._size, self._table
         number = message.get("n")
         if not state.examples:
             self._show(asked, state, None, None, number)
             return
-        last = self._answer
+        last = self._answer if self._searched is table else None
 
         def work() -> tuple[Answer, Picture] | None:
             if asked != self._asked:
@@ -228,11 +230,12 @@ class Session:
 
         def show(made: tuple[Answer, Picture] | None) -> None:
             if made is not None:
+                self._searched = table
                 self._show(asked, state, *made, number)
 
         def take_back() -> None:
             if asked == self._asked:
-                self._state = before if self._answer is None else replace(self._answer.state, view=state.view)
+                self._state = replace(self._good, view=state.view)
 
         self._work(work, show, message, take_back)
 
@@ -270,7 +273,7 @@ class Session:
         if asked < self._shown or self._closed:
             return
         same = answer is not None and self._answer is not None and answer.places is self._answer.places
-        self._shown, self._answer = asked, answer
+        self._shown, self._answer, self._good = asked, answer, state
         self._screen.show_picture(picture)
         self._screen.show_view(state)
         self._screen.show_pins(answer, state.view, self._size)

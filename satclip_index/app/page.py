@@ -1,0 +1,215 @@
+"""The page as a Bokeh document: a map, what is drawn on it, and a channel for everything else."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import Executor
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from bokeh.core.properties import String
+from bokeh.core.property.vectorization import value
+from bokeh.document import Document
+from bokeh.model import DataModel
+from bokeh.models import ColumnDataSource, CustomJS, LinearColorMapper, Range1d
+from bokeh.plotting import figure
+from jinja2 import Environment, FileSystemLoader
+
+from ..colors import as_hex, palette
+from ..shapes import read_shape
+from .desk import Answer, Desk, Picture
+from .drawing import NOTHING, STEPS, lines_in, with_room
+from .session import Message, Session
+from .state import State, View, read_area
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+WEB = Path(__file__).with_name("web")
+_PICTURE = ("image", "west", "west_before", "west_after", "south", "across", "up")
+_TURNS = (-360.0, 0.0, 360.0)
+_BIG, _SMALL = 22, 9  # pixels across a pin with a number, and of one without
+
+
+class Channel(DataModel):  # type: ignore[misc]
+    """What the page and the server say to each other, as JSON: the page sets ``asked``, the server ``said``."""
+
+    asked = String(default="")
+    said = String(default="")
+
+
+class Page:
+    """A session's screen: a Bokeh document.
+
+    Parameters
+    ----------
+    document : Document
+    """
+
+    def __init__(self, document: Document) -> None:
+        self._document, self._said = document, 0
+        self._channel = Channel(name="channel")
+        self._picture = ColumnDataSource({name: [] for name in _PICTURE})
+        self._lines = ColumnDataSource({"lon": [], "lat": []})
+        self._area = ColumnDataSource({"lon": [], "lat": []})
+        self._examples = ColumnDataSource({"lon": [], "lat": [], "sign": []})
+        self._pins = ColumnDataSource({"lon": [], "lat": [], "number": [], "size": []})
+        self._drawn: Any = None
+        self._area_drawn = ""
+        document.add_root(self._figure())
+        document.add_root(self._channel)
+
+    def connect(self, session: Session) -> None:
+        """Let a session hear what the page asks, and say on the page what it answers."""
+        self._channel.on_change("asked", lambda _, __, text: session.hear(text))
+        self._document.on_session_destroyed(lambda _: session.close())
+
+    def say(self, message: Message) -> None:
+        """Tell the page something."""
+        self._said += 1  # a text that is set twice is sent once
+        self._channel.said = json.dumps(message | {"said": self._said})
+
+    def show_picture(self, picture: Picture | None) -> None:
+        """Draw the similarity; nothing for None."""
+        if picture is self._drawn:
+            return
+        self._drawn = picture
+        if picture is None:
+            self._picture.data = {name: [] for name in self._picture.data}
+            return
+        west, south, east, north = picture.canvas.bounds
+        self._picture.data = {
+            "image": [picture.steps],
+            "west": [west],
+            "west_before": [west - 360],
+            "west_after": [west + 360],
+            "south": [south],
+            "across": [east - west],
+            "up": [north - south],
+        }
+
+    def show_view(self, state: State) -> None:
+        """Draw the lines that a view needs, and the area to search in."""
+        lon, lat = lines_in(state.view)
+        if len(lon) != len(self._lines.data["lon"]) or not np.array_equal(lon, self._lines.data["lon"], equal_nan=True):
+            self._lines.data = {"lon": lon, "lat": lat}
+        if state.within != self._area_drawn:
+            self._area_drawn = state.within
+            lon, lat = _rings(state.within) if state.within else (np.empty(0), np.empty(0))
+            self._area.data = {"lon": lon, "lat": lat}
+
+    def show_pins(self, answer: Answer | None, view: View, size: tuple[int, int]) -> None:
+        """Draw examples and answers; a number where it has room."""
+        points = np.array(answer.points if answer else [], dtype=np.float64).reshape(-1, 2)
+        signs = [("\N{MINUS SIGN}" if example.unlike else "+") for example in answer.state.examples] if answer else []
+        self._examples.data = _everywhere(points[:, 0], points[:, 1], sign=np.array(signs, dtype=object))
+        if answer is None:
+            self._pins.data = {name: [] for name in self._pins.data}
+            return
+        lon, lat = answer.places.lon, answer.places.lat
+        both = np.concatenate([points, np.column_stack([lon, lat])])
+        room = with_room(both[:, 0], both[:, 1], (_BIG + 2) * view.width / size[0])[len(points) :]
+        numbers = np.where(room, answer.places.rank.astype(str).astype(object), "")
+        last_first = np.s_[::-1]  # the best is drawn on top
+        self._pins.data = _everywhere(
+            lon[last_first], lat[last_first], number=numbers[last_first], size=np.where(room, _BIG, _SMALL)[last_first]
+        )
+
+    def later(self, work: Callable[[], None]) -> None:
+        """Do something on the event loop; called from any thread."""
+        self._document.add_next_tick_callback(work)
+
+    def _figure(self) -> Any:
+        drawn = figure(
+            name="map",
+            x_range=Range1d(-180, 180),
+            y_range=Range1d(-90, 90),
+            tools="pan,wheel_zoom",
+            active_scroll="wheel_zoom",
+            toolbar_location=None,
+            sizing_mode="stretch_both",
+            min_border=0,
+            outline_line_color=None,
+            background_fill_color=None,
+            border_fill_color=None,
+        )
+        drawn.axis.visible = False
+        drawn.grid.visible = False
+        steps = np.rint(np.linspace(0, len(palette()) - 1, STEPS)).astype(int)
+        mapper = LinearColorMapper(
+            palette=[as_hex(palette()[i]) for i in steps],
+            low=-0.5,
+            high=STEPS - 0.5,
+            high_color="rgba(0, 0, 0, 0)",
+        )
+        assert NOTHING > STEPS - 0.5
+        for west in ("west_before", "west", "west_after"):
+            drawn.image("image", west, "south", "across", "up", source=self._picture, color_mapper=mapper)
+        lines = {"source": self._lines, "line_join": "round"}
+        drawn.line("lon", "lat", line_color="white", line_width=2.0, line_alpha=0.55, **lines)
+        drawn.line("lon", "lat", line_color="#333333", line_width=0.8, line_alpha=0.9, **lines)
+        drawn.line("lon", "lat", source=self._area, line_color="white", line_width=4)
+        drawn.line("lon", "lat", source=self._area, line_color="#0b5cad", line_width=2, line_dash="dashed")
+        sketch = ColumnDataSource({"lon": [], "lat": []}, name="sketch")
+        drawn.line("lon", "lat", source=sketch, line_color="white", line_width=4)
+        drawn.line("lon", "lat", source=sketch, line_color="#0b5cad", line_width=2)
+        drawn.scatter("lon", "lat", source=sketch, size=7, fill_color="white", line_color="#0b5cad", line_width=2)
+        pin = {"source": self._pins, "line_color": "#111111"}
+        drawn.scatter("lon", "lat", size="size", fill_color="white", line_width=1.5, **pin)
+        number = {"text_align": "center", "text_baseline": "middle", "text_font": value("sans-serif")}
+        number |= {"text_font_size": value("12px"), "text_font_style": "bold"}
+        drawn.text("lon", "lat", text="number", source=self._pins, text_color="#111111", **number)
+        mark = {"source": self._examples, "size": 20, "marker": "square", "fill_color": "#111111"}
+        drawn.scatter("lon", "lat", line_color="white", line_width=1.5, **mark)
+        sign = number | {"text_font_size": value("17px")}
+        drawn.text("lon", "lat", text="sign", source=self._examples, text_color="white", **sign)
+        return drawn
+
+
+def build_page(document: Document, desk: Desk, pool: Executor, about: dict[str, Any]) -> None:
+    """Make a new visitor's document: his page and his session."""
+    page = Page(document)
+    page.connect(Session(desk, pool, page))
+    document.title = "satclip-index: places like this one"
+    document.template = _template()
+    document.template_variables["about"] = about
+    figure_of, channel = document.get_model_by_name("map"), document.get_model_by_name("channel")
+    sketch = document.get_model_by_name("sketch")
+    ready = CustomJS(
+        args={"map": figure_of, "channel": channel, "sketch": sketch},
+        code="window.dispatchEvent(new CustomEvent('map-ready', {detail: {map, channel, sketch}}))",
+    )
+    document.js_on_event("document_ready", ready)
+
+
+def page_builder(desk: Desk, pool: Executor, about: dict[str, Any]) -> Callable[[Document], None]:
+    """Return what makes each visitor's document."""
+    return partial(build_page, desk=desk, pool=pool, about=about)
+
+
+@lru_cache(maxsize=1)
+def _template() -> "Template":
+    return Environment(loader=FileSystemLoader(WEB), autoescape=True).get_template("page.html")
+
+
+def _everywhere(lon: Any, lat: Any, **columns: Any) -> dict[str, Any]:
+    """Return points three times over: as far as a view of the whole Earth can be moved."""
+    repeated = {name: list(values) * len(_TURNS) for name, values in columns.items()}
+    return {"lon": np.concatenate([lon + turn for turn in _TURNS]), "lat": np.tile(lat, len(_TURNS)), **repeated}
+
+
+def _rings(text: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the outline of an area, (p,) lon and lat, NaN where the line breaks; not along the antimeridian."""
+    shape = read_shape(read_area(text)).__geo_interface__
+    polygons = [shape["coordinates"]] if shape["type"] == "Polygon" else shape["coordinates"]
+    lon, lat = [], []
+    for ring in (ring for polygon in polygons for ring in polygon):
+        points = np.array(ring, dtype=np.float64)
+        at_edge = (np.abs(points[:, 0]) == 180) & (np.abs(np.roll(points[:, 0], 1)) == 180)
+        at_edge[0] = False
+        breaks = np.flatnonzero(at_edge)
+        for turn in _TURNS:
+            lon.append(np.append(np.insert(points[:, 0] + turn, breaks, np.nan), np.nan))
+            lat.append(np.append(np.insert(points[:, 1], breaks, np.nan), np.nan))
+    return np.concatenate(lon), np.concatenate(lat)
