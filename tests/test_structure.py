@@ -84,6 +84,18 @@ RANKS = {
     "satclip_index.agreement": 12,
     "satclip_index.verify": 13,
     "satclip_index.build": 14,
+    "satclip_index.app": 13,
+    "satclip_index.app.state": 14,
+    "satclip_index.app.examples": 15,
+    "satclip_index.app.command": 15,
+    "satclip_index.app.tables": 15,
+    "satclip_index.app.drawing": 15,
+    "satclip_index.app.desk": 16,
+    "satclip_index.app.telling": 17,
+    "satclip_index.app.session": 18,
+    "satclip_index.app.page": 19,
+    "satclip_index.app.server": 20,
+    "satclip_index.app.launch": 21,
     "satclip_index.functions": 14,
     "satclip_index.sql": 15,
     "satclip_index": 16,  # the façade: everything, lazily
@@ -101,6 +113,9 @@ OWNERS = {
     "torch": {f"satclip_index.{name}" for name in ("dataset", "encoder", "harmonics", "siren", "steady", "weights")},
     "huggingface_hub": {"satclip_index.weights"},
     "shapely": {"satclip_index.shapes"},
+    "bokeh": {"satclip_index.app.page", "satclip_index.app.server"},
+    "tornado": {"satclip_index.app.server"},
+    "jinja2": {"satclip_index.app.page"},
     "numba": {f"satclip_index.search.{name}" for name in ("kernel", "halves", "balls")},
     "llvmlite": {"satclip_index.search.halves"},
 }
@@ -124,6 +139,7 @@ LOCAL_USERS = {
         "satclip_index.nearest",
         "satclip_index.functions",
         "satclip_index.standalone",
+        "satclip_index.app.tables",
         "satclip_cli.render",
     },
     "shapely": {
@@ -146,6 +162,8 @@ HEAVY = [
     "pandas",
     "huggingface_hub",
     "global_land_mask",
+    "bokeh",
+    "tornado",
 ]
 
 
@@ -259,7 +277,15 @@ def test_importing_the_library_loads_nothing_heavy(run_python):
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--help",), ("like", "--help"), ("build", "--help"), ("sql", "--help"), ("info", "--help"), ("join", "--help")],
+    [
+        ("--help",),
+        ("like", "--help"),
+        ("build", "--help"),
+        ("sql", "--help"),
+        ("info", "--help"),
+        ("join", "--help"),
+        ("serve", "--help"),
+    ],
 )
 def test_help_loads_nothing_heavy(run_python, arguments):
     names, stdout = loaded(run_python, command(*arguments))

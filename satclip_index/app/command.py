@@ -21,11 +21,10 @@ def like_arguments(state: State, atlas: Path) -> list[str]:
     found = list(state.like())
     for text in state.unlike():
         found += ["--unlike", text]
-    found += ["-k", str(state.k)]
-    plain = State()
-    for option, name in (("--exclude-within", "exclude_within_km"), ("--apart", "apart_km"), ("--res", "res")):
-        if (value := getattr(state, name)) != getattr(plain, name):
-            found += [option, number(value)]
+    found += ["-k", str(state.k), "--exclude-within", number(state.exclude_within_km)]
+    found += ["--apart", number(state.apart_km)]
+    if state.res is not None:
+        found += ["--res", str(state.res)]
     if state.min_similarity is not None:
         found += ["--min-similarity", number(state.min_similarity)]
     if state.ocean:

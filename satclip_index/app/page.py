@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from concurrent.futures import Executor
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,10 +167,10 @@ class Page:
         return drawn
 
 
-def build_page(document: Document, desk: Desk, pool: Executor, about: dict[str, Any]) -> None:
+def build_page(document: Document, *, desk: Desk, pool: Executor, slow: Executor, about: dict[str, Any]) -> None:
     """Make a new visitor's document: his page and his session."""
     page = Page(document)
-    page.connect(Session(desk, pool, page))
+    page.connect(Session(desk, pool, slow, page))
     document.title = "satclip-index: places like this one"
     document.template = _template()
     document.template_variables["about"] = about
@@ -181,11 +181,6 @@ def build_page(document: Document, desk: Desk, pool: Executor, about: dict[str, 
         code="window.dispatchEvent(new CustomEvent('map-ready', {detail: {map, channel, sketch}}))",
     )
     document.js_on_event("document_ready", ready)
-
-
-def page_builder(desk: Desk, pool: Executor, about: dict[str, Any]) -> Callable[[Document], None]:
-    """Return what makes each visitor's document."""
-    return partial(build_page, desk=desk, pool=pool, about=about)
 
 
 @lru_cache(maxsize=1)

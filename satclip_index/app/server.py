@@ -5,12 +5,14 @@ import errno
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import version
 from secrets import token_bytes
 from typing import Any
 
 from bokeh.application import Application
 from bokeh.application.handlers.function import FunctionHandler
+from bokeh.document import Document
 from bokeh.server.server import BaseServer
 from bokeh.server.tornado import BokehTornado
 from bokeh.server.util import bind_sockets, create_hosts_allowlist
@@ -21,7 +23,7 @@ from tornado.web import StaticFileHandler
 from ..atlas import Atlas
 from ..errors import QueryError
 from .desk import Desk
-from .page import WEB, page_builder
+from .page import WEB, build_page
 
 _THREADS = 2
 _MOST_MESSAGE_BYTES = 4_000_000  # tables come in parts
@@ -56,18 +58,23 @@ def serve_map(
         If the address cannot be listened at.
     """
     origins = check_origins(allow_origins)
-    desk, pool = Desk(atlas), ThreadPoolExecutor(_THREADS, thread_name_prefix="satclip-index")
+    desk = Desk(atlas)
+    pool, slow = (ThreadPoolExecutor(threads, thread_name_prefix="satclip-index") for threads in (_THREADS, 1))
     try:
         sockets, bound = bind_sockets(host, port)
     except OSError as error:
         raise QueryError(_cannot_listen(error, host, port)) from None
     names = {"localhost", "127.0.0.1", f"[{host}]" if ":" in host else host}
     own = [f"{name}:{bound}" for name in sorted(names)]
+    about = {"resolutions": atlas.resolutions, "encoder": atlas.manifest.encoder["name"]}
+    about |= {"version": version("satclip-index")}
+    make = partial(build_page, desk=desk, pool=pool, slow=slow, about=about)
     pool.submit(desk.warm_up)
     try:
-        asyncio.run(_run(desk, pool, sockets, [*own, *origins], lambda: ready(f"http://{_shown(host)}:{bound}/")))
+        asyncio.run(_run(make, sockets, [*own, *origins], lambda: ready(f"http://{_shown(host)}:{bound}/")))
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        for threads in (pool, slow):
+            threads.shutdown(wait=False, cancel_futures=True)
 
 
 def check_origins(origins: Sequence[str]) -> list[str]:
@@ -82,13 +89,11 @@ def check_origins(origins: Sequence[str]) -> list[str]:
 
 
 async def _run(
-    desk: Desk, pool: ThreadPoolExecutor, sockets: list[Any], origins: list[str], ready: Callable[[], None]
+    make: Callable[[Document], None], sockets: list[Any], origins: list[str], ready: Callable[[], None]
 ) -> None:
     """Serve until a signal comes."""
-    about = {"resolutions": desk.atlas.resolutions, "version": version("satclip-index")}
-    about |= {"encoder": desk.atlas.manifest.encoder["name"]}
     application = BokehTornado(
-        {"/": Application(FunctionHandler(page_builder(desk, pool, about)))},
+        {"/": Application(FunctionHandler(make))},
         extra_websocket_origins=origins,
         extra_patterns=[(r"/page/(.*)", StaticFileHandler, {"path": str(WEB)})],
         websocket_max_message_size_bytes=_MOST_MESSAGE_BYTES,

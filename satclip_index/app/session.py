@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 from ..errors import PlaceError, QueryError, SatclipIndexError
 from ..question import Bounds
 from .desk import Answer, Desk, Picture
-from .state import Example, State, View, parse_number, read_area
+from .state import LONGEST_LINK_AREA, Example, State, View, parse_number, read_area
 from .tables import Table, Upload
 from .telling import KINDS, describe_answer, describe_state, download
 
@@ -54,11 +54,13 @@ class Session:
         What all sessions share.
     pool : Executor
         Where questions are answered.
+    slow : Executor
+        Where those are whose cost a user can drive up: of a table, or of a large area.
     screen : Screen
     """
 
-    def __init__(self, desk: Desk, pool: Executor, screen: Screen) -> None:
-        self._desk, self._pool, self._screen = desk, pool, screen
+    def __init__(self, desk: Desk, pool: Executor, slow: Executor, screen: Screen) -> None:
+        self._desk, self._pool, self._slow, self._screen = desk, pool, slow, screen
         self._state = self._good = State()
         self._size = (800, 400)
         self._answer: Answer | None = None
@@ -171,7 +173,7 @@ class Session:
             raise
         if message["i"] + 1 == message["of"]:
             self._upload = None
-            self._work(lambda: Table(upload), lambda table: self._search_among(table, message), message)
+            self._work(self._slow, lambda: Table(upload), lambda table: self._search_among(table, message), message)
 
     def _search_among(self, table: Table, message: Message) -> None:
         if self._closed:
@@ -237,10 +239,12 @@ class Session:
             if asked == self._asked:
                 self._state = replace(self._good, view=state.view)
 
-        self._work(work, show, message, take_back)
+        costly = state.table or len(state.within) > LONGEST_LINK_AREA
+        self._work(self._slow if costly else self._pool, work, show, message, take_back)
 
     def _work(
         self,
+        pool: Executor,
         work: Callable[[], Any],
         then: Callable[[Any], None],
         message: Message,
@@ -267,7 +271,7 @@ class Session:
 
             self._screen.later(complain)
 
-        self._pool.submit(run)
+        pool.submit(run)
 
     def _show(self, asked: int, state: State, answer: Answer | None, picture: Picture | None, number: Any) -> None:
         if asked < self._shown or self._closed:

@@ -74,7 +74,7 @@ class State:
     examples : tuple of Example
         Those to be like first.
     k, res, exclude_within_km, apart_km, min_similarity, ocean :
-        As :meth:`Atlas.like` has them.
+        As :meth:`Atlas.like` has them; answers begin farther away, as a map of the world is there to be looked around.
     within, within_name : str
         The GeoJSON of an area to search in, and the name of the file it came from; none if it was drawn.
     table, where : str
@@ -86,8 +86,8 @@ class State:
     examples: tuple[Example, ...] = ()
     k: int = 10
     res: int | None = None
-    exclude_within_km: float = 500.0
-    apart_km: float = 300.0
+    exclude_within_km: float = 2000.0
+    apart_km: float = 500.0
     min_similarity: float | None = None
     ocean: bool = False
     within: str = ""

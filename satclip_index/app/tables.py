@@ -42,7 +42,9 @@ class Upload:
     def __init__(self, name: str) -> None:
         suffix = Path(name).suffix.lower()
         if suffix not in KINDS:
-            raise TableError(f"{name!r} is no table that can be loaded; expected a name that ends in {', '.join(KINDS)}.")
+            raise TableError(
+                f"{name!r} is no table that can be loaded; expected a name that ends in {', '.join(KINDS)}."
+            )
         self.name, self._size = name, 0
         self._folder = TemporaryDirectory(prefix="satclip-index-")
         self.path = Path(self._folder.name) / f"table{suffix}"

@@ -49,7 +49,6 @@ function showRules(rules) {
 }
 
 function describe(slider, words, value) {
-  slider.nextElementSibling?.matches("output");
   document.querySelector(`output[for="${slider.id}"]`).textContent = words(value);
   slider.setAttribute("aria-valuetext", words(value));
 }

@@ -39,12 +39,16 @@ export function look({lon, lat, width}) {
 
 function settle() {
   look(view());
-  const {lon, lat, width} = view();
-  const at = [lon, lat, width].map(degrees => Number(degrees.toFixed(4)));
-  const message = {do: "view", at: [Math.min(Math.max(wrap(at[0]), -180), 180), at[1], Math.min(at[2], 360)], size: size()};
+  const message = viewMessage();
   if (JSON.stringify(message) === sent) return;
   sent = JSON.stringify(message);
   send(message);
+}
+
+function viewMessage() {
+  const {lon, lat, width} = view();
+  const at = [lon, lat, width].map(degrees => Number(degrees.toFixed(4)));
+  return {do: "view", at: [wrap(at[0]), at[1], Math.min(at[2], 360)], size: size()};
 }
 
 function settleSoon() {
@@ -156,5 +160,9 @@ export function startMap(figure, drawn) {
   document.getElementById("zoom-out").addEventListener("click", () => zoom(2));
   document.getElementById("zoom-all").addEventListener("click", () => look({lon: 0, lat: 0, width: 360}));
   listen("at", showAt);
-  listen("state", ({n, view: [lon, lat, width]}) => { if (n === 1) look({lon, lat, width}); });
+  listen("state", ({n, view: [lon, lat, width]}) => {
+    if (n !== 1) return;
+    look({lon, lat, width});
+    sent = JSON.stringify(viewMessage()); // the picture of this view came along
+  });
 }
