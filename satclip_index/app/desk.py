@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from .examples import place_of
 from .state import State, View
 from .tables import Table
 
+Key, Made = TypeVar("Key"), TypeVar("Made")
 _KEPT = 64  # answers, and pictures
 
 
@@ -139,7 +140,7 @@ class Desk:
         position = Scale(self.atlas.manifest.entry(heat.res)).position(heat.similarity)
         return Picture(np.ascontiguousarray(steps_of(position)[::-1]), canvas, heat.res)
 
-    def _kept(self, kept: "OrderedDict[Any, Any]", key: Any, make: Callable[[], Any]) -> Any:
+    def _kept(self, kept: "OrderedDict[Key, Made]", key: Key, make: Callable[[], Made]) -> Made:
         """Return what is kept under a key, or make it; two who ask at once may both make it."""
         with self._lock:
             if key in kept:

@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from bokeh.core.properties import String
-from bokeh.core.property.vectorization import value
 from bokeh.document import Document
 from bokeh.model import DataModel
-from bokeh.models import ColumnDataSource, CustomJS, LinearColorMapper, Range1d
-from bokeh.plotting import figure
+from bokeh.models import CustomJS
 from jinja2 import Environment, FileSystemLoader
 
-from ..colors import as_hex, palette
 from ..shapes import read_shape
 from .desk import Answer, Desk, Picture
-from .drawing import NOTHING, STEPS, lines_in, with_room
+from .drawing import lines_in, with_room
+from .layers import Layers, map_figure
 from .session import Message, Session
 from .state import State, View, read_area
 
@@ -27,16 +25,15 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 WEB = Path(__file__).with_name("web")
-_PICTURE = ("image", "west", "west_before", "west_after", "south", "across", "up")
 _TURNS = (-360.0, 0.0, 360.0)
 _BIG, _SMALL = 22, 9  # pixels across a pin with a number, and of one without
 
 
-class Channel(DataModel):  # type: ignore[misc]
+class Channel(DataModel):
     """What the page and the server say to each other, as JSON: the page sets ``asked``, the server ``said``."""
 
-    asked = String(default="")
-    said = String(default="")
+    asked: Any = String(default="")
+    said: Any = String(default="")
 
 
 class Page:
@@ -50,14 +47,10 @@ class Page:
     def __init__(self, document: Document) -> None:
         self._document, self._said = document, 0
         self._channel = Channel(name="channel")
-        self._picture = ColumnDataSource({name: [] for name in _PICTURE})
-        self._lines = ColumnDataSource({"lon": [], "lat": []})
-        self._area = ColumnDataSource({"lon": [], "lat": []})
-        self._examples = ColumnDataSource({"lon": [], "lat": [], "sign": []})
-        self._pins = ColumnDataSource({"lon": [], "lat": [], "number": [], "size": []})
+        self._layers = Layers()
         self._drawn: Any = None
         self._area_drawn = ""
-        document.add_root(self._figure())
+        document.add_root(map_figure(self._layers))
         document.add_root(self._channel)
 
     def connect(self, session: Session) -> None:
@@ -76,10 +69,10 @@ class Page:
             return
         self._drawn = picture
         if picture is None:
-            self._picture.data = {name: [] for name in self._picture.data}
+            self._layers.picture.data = {name: [] for name in self._layers.picture.data}
             return
         west, south, east, north = picture.canvas.bounds
-        self._picture.data = {
+        self._layers.picture.data = {
             "image": [picture.steps],
             "west": [west],
             "west_before": [west - 360],
@@ -92,79 +85,35 @@ class Page:
     def show_view(self, state: State) -> None:
         """Draw the lines that a view needs, and the area to search in."""
         lon, lat = lines_in(state.view)
-        if len(lon) != len(self._lines.data["lon"]) or not np.array_equal(lon, self._lines.data["lon"], equal_nan=True):
-            self._lines.data = {"lon": lon, "lat": lat}
+        if len(lon) != len(self._layers.lines.data["lon"]) or not np.array_equal(
+            lon, self._layers.lines.data["lon"], equal_nan=True
+        ):
+            self._layers.lines.data = {"lon": lon, "lat": lat}
         if state.within != self._area_drawn:
             self._area_drawn = state.within
-            lon, lat = _rings(state.within) if state.within else (np.empty(0), np.empty(0))
-            self._area.data = {"lon": lon, "lat": lat}
+            east, north = _rings(state.within) if state.within else ([], [])
+            self._layers.area.data = {"lon": east, "lat": north}
 
     def show_pins(self, answer: Answer | None, view: View, size: tuple[int, int]) -> None:
         """Draw examples and answers; a number where it has room."""
         points = np.array(answer.points if answer else [], dtype=np.float64).reshape(-1, 2)
         signs = [("\N{MINUS SIGN}" if example.unlike else "+") for example in answer.state.examples] if answer else []
-        self._examples.data = _everywhere(points[:, 0], points[:, 1], sign=np.array(signs, dtype=object))
+        self._layers.examples.data = _everywhere(points[:, 0], points[:, 1], sign=np.array(signs, dtype=object))
         if answer is None:
-            self._pins.data = {name: [] for name in self._pins.data}
+            self._layers.pins.data = {name: [] for name in self._layers.pins.data}
             return
         lon, lat = answer.places.lon, answer.places.lat
         both = np.concatenate([points, np.column_stack([lon, lat])])
         room = with_room(both[:, 0], both[:, 1], (_BIG + 2) * view.width / size[0])[len(points) :]
         numbers = np.where(room, answer.places.rank.astype(str).astype(object), "")
         last_first = np.s_[::-1]  # the best is drawn on top
-        self._pins.data = _everywhere(
+        self._layers.pins.data = _everywhere(
             lon[last_first], lat[last_first], number=numbers[last_first], size=np.where(room, _BIG, _SMALL)[last_first]
         )
 
     def later(self, work: Callable[[], None]) -> None:
         """Do something on the event loop; called from any thread."""
         self._document.add_next_tick_callback(work)
-
-    def _figure(self) -> Any:
-        drawn = figure(
-            name="map",
-            x_range=Range1d(-180, 180),
-            y_range=Range1d(-90, 90),
-            tools="pan,wheel_zoom",
-            active_scroll="wheel_zoom",
-            toolbar_location=None,
-            sizing_mode="stretch_both",
-            min_border=0,
-            outline_line_color=None,
-            background_fill_color=None,
-            border_fill_color=None,
-        )
-        drawn.axis.visible = False
-        drawn.grid.visible = False
-        steps = np.rint(np.linspace(0, len(palette()) - 1, STEPS)).astype(int)
-        mapper = LinearColorMapper(
-            palette=[as_hex(palette()[i]) for i in steps],
-            low=-0.5,
-            high=STEPS - 0.5,
-            high_color="rgba(0, 0, 0, 0)",
-        )
-        assert NOTHING > STEPS - 0.5
-        for west in ("west_before", "west", "west_after"):
-            drawn.image("image", west, "south", "across", "up", source=self._picture, color_mapper=mapper)
-        lines = {"source": self._lines, "line_join": "round"}
-        drawn.line("lon", "lat", line_color="white", line_width=2.0, line_alpha=0.55, **lines)
-        drawn.line("lon", "lat", line_color="#333333", line_width=0.8, line_alpha=0.9, **lines)
-        drawn.line("lon", "lat", source=self._area, line_color="white", line_width=4)
-        drawn.line("lon", "lat", source=self._area, line_color="#0b5cad", line_width=2, line_dash="dashed")
-        sketch = ColumnDataSource({"lon": [], "lat": []}, name="sketch")
-        drawn.line("lon", "lat", source=sketch, line_color="white", line_width=4)
-        drawn.line("lon", "lat", source=sketch, line_color="#0b5cad", line_width=2)
-        drawn.scatter("lon", "lat", source=sketch, size=7, fill_color="white", line_color="#0b5cad", line_width=2)
-        pin = {"source": self._pins, "line_color": "#111111"}
-        drawn.scatter("lon", "lat", size="size", fill_color="white", line_width=1.5, **pin)
-        number = {"text_align": "center", "text_baseline": "middle", "text_font": value("sans-serif")}
-        number |= {"text_font_size": value("12px"), "text_font_style": "bold"}
-        drawn.text("lon", "lat", text="number", source=self._pins, text_color="#111111", **number)
-        mark = {"source": self._examples, "size": 20, "marker": "square", "fill_color": "#111111"}
-        drawn.scatter("lon", "lat", line_color="white", line_width=1.5, **mark)
-        sign = number | {"text_font_size": value("17px")}
-        drawn.text("lon", "lat", text="sign", source=self._examples, text_color="white", **sign)
-        return drawn
 
 
 def build_page(document: Document, *, desk: Desk, pool: Executor, slow: Executor, about: dict[str, Any]) -> None:
@@ -194,7 +143,7 @@ def _everywhere(lon: Any, lat: Any, **columns: Any) -> dict[str, Any]:
     return {"lon": np.concatenate([lon + turn for turn in _TURNS]), "lat": np.tile(lat, len(_TURNS)), **repeated}
 
 
-def _rings(text: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _rings(text: str) -> tuple[Any, Any]:
     """Return the outline of an area, (p,) lon and lat, NaN where the line breaks; not along the antimeridian."""
     shape = read_shape(read_area(text)).__geo_interface__
     polygons = [shape["coordinates"]] if shape["type"] == "Polygon" else shape["coordinates"]

@@ -146,7 +146,8 @@ class Session:
             changed = replace(self._state, where=str(value).strip())
         else:
             none = name in _MAY_BE_NONE and value in (None, "")
-            changed = replace(self._state, **{_RULES[name]: None if none else parse_number(name, value)})
+            rule: dict[str, Any] = {_RULES[name]: None if none else parse_number(name, value)}
+            changed = replace(self._state, **rule)
         self._ask(changed, message)
 
     def _search_in(self, message: Message) -> None:

@@ -55,8 +55,8 @@ class Upload:
         if self._size > MOST_BYTES:
             self.close()
             raise TableError(
-                f"{self.name} is larger than {MOST_BYTES // 1_000_000} MB, the most that can be loaded here. Take fewer "
-                "rows or columns, or use: satclip-index like --table"
+                f"{self.name} is larger than {MOST_BYTES // 1_000_000} MB, the most that can be loaded here. Take "
+                "fewer rows or columns, or use: satclip-index like --table"
             )
         with self.path.open("ab") as file:
             file.write(part)
