@@ -21,7 +21,8 @@ from .examples import place_of
 from .state import State, View
 from .tables import Table
 
-Key, Made = TypeVar("Key"), TypeVar("Made")
+Key = TypeVar("Key")
+Made = TypeVar("Made")
 _KEPT = 64  # answers, and pictures
 
 
