@@ -163,8 +163,8 @@ def test_of_several_questions_only_the_last_is_answered(visit):
     visit.pool.queue.clear()
     first()
     second()
-    assert not [work() for work in visit.screen.waiting] or visit.screen.said[-1]["n"] == 1
-    visit.screen.waiting.clear()
+    visit.work()
+    assert visit.screen.said[-1]["n"] == 1
     third()
     visit.work()
     said = visit.screen.said[-1]
@@ -234,7 +234,7 @@ def test_a_table_is_loaded_in_parts_and_its_rows_are_the_candidates(visit):
 
 
 def test_a_table_of_the_same_name_replaces_the_first(visit):
-    visit.ask("add", place="Lusaka")
+    visit.ask("add", place="Tokyo")
     for names in (["Nairobi", "Lima"], ["Cairo"]):
         rows = b"\n".join(line for line in CSV.splitlines() if line.split(b",")[0].decode() in ["name", *names]) + b"\n"
         said = visit.ask("part", name="my.csv", i=0, of=1, data=base64.b64encode(rows).decode())
