@@ -103,7 +103,7 @@ def _check_host(url, address, wrong):
 
 def settled(page):
     """Wait until what was asked is answered."""
-    page.wait_for_selector("body[data-busy=no]")
+    page.wait_for_selector("body[data-busy=no]:not([data-moving=yes])")
 
 
 def at(page, lon, lat):
@@ -113,6 +113,7 @@ def at(page, lon, lat):
         "(() => { const map = Bokeh.documents[0].get_model_by_name('map');"
         "return [map.x_range.start, map.x_range.end, map.y_range.start, map.y_range.end]; })()"
     )
+    lon += 360 * round(((west + east) / 2 - lon) / 360)
     return (
         box["x"] + box["width"] * ((lon - west) / (east - west)),
         box["y"] + box["height"] * ((north - lat) / (north - south)),
@@ -133,9 +134,10 @@ def click(page, lon, lat, **options):
 
 def ask(page, act):
     """Do something that changes what is asked, and wait until the answer to it, or a complaint, is there."""
-    before = page.evaluate("Bokeh.documents[0].get_model_by_name('channel').asked")
+    settled(page)
+    before = page.evaluate("document.body.dataset.asked")
     act()
-    page.wait_for_function("before => Bokeh.documents[0].get_model_by_name('channel').asked !== before", arg=before)
+    page.wait_for_function("before => document.body.dataset.asked !== before", arg=before)
     settled(page)
 
 
@@ -149,15 +151,10 @@ def rows(page):
 
 
 def picture(page):
-    """Return the picture of similarity: bounds, and numbers of colours south up."""
-    import numpy as np
-
-    found = page.evaluate(
+    """Return what is known of the picture of similarity: its pixels, its place, and how many colours it has."""
+    return page.evaluate(
         "(() => { const map = Bokeh.documents[0].get_model_by_name('map');"
         "const d = map.renderers[1].data_source.data; if (!d.image.length) return null;"
-        "return {steps: Array.from(d.image[0]), shape: d.image[0].shape, west: d.west[0], south: d.south[0],"
-        "across: d.across[0], up: d.up[0]}; })()"
+        "const [height, width] = d.image[0].shape; return {height, width, west: d.west[0], south: d.south[0],"
+        "across: d.across[0], up: d.up[0], colors: new Set(d.image[0]).size}; })()"
     )
-    if found is not None:
-        found["steps"] = np.array(found["steps"]).reshape(found["shape"])
-    return found

@@ -27,26 +27,28 @@ def colors_at(page, points):
 SEA = [(-30, 40), (-140, 0), (80, -30), (175, 35), (-175, 35), (-100, -50), (0, -50), (179, -52), (-179, -52)]
 
 
-def expected_colors(world, points, res):
-    """Return what brute force gives."""
+def assert_coloured(world, points, found):
+    """Compare with what brute force gives at each point, or a pixel beside it."""
     query = world.query_vector("Nairobi").astype(np.float64)
-    lon, lat = np.array(points, dtype=float).T
-    cells = grid.cells_of_points((lon + 180) % 360 - 180, lat, res)
-    similarity = (world.vectors_of(cells, np.float64) @ query).astype(np.float32)
-    return Scale(world.manifest.entry(res)).paint(similarity)[:, :3].astype(int)
+    apart = []
+    for east, north in itertools.product((-0.3, 0, 0.3), repeat=2):
+        lon, lat = (np.array(points, dtype=float) + (east, north)).T
+        cells = grid.cells_of_points((lon + 180) % 360 - 180, lat, 2)
+        similarity = (world.vectors_of(cells, np.float64) @ query).astype(np.float32)
+        expected = Scale(world.manifest.entry(2)).paint(similarity)[:, :3].astype(int)
+        apart.append(np.abs(found - expected).max(axis=1))
+    assert np.min(apart, axis=0).max() <= 8, np.min(apart, axis=0)
 
 
 def test_a_pixel_has_the_colour_of_its_place_neither_mirrored_nor_shifted(visit, world):
     page = visit("?like=Nairobi")
-    found, expected = colors_at(page, SEA), expected_colors(world, SEA, 2)
-    assert np.abs(found - expected).max(axis=1).tolist() <= [12] * len(SEA)
+    assert_coloured(world, SEA, colors_at(page, SEA))
 
 
 def test_the_map_goes_on_over_the_antimeridian(visit, world):
     page = visit("?like=Nairobi&at=180,0,200")
     points = [(170, 35), (190, 35), (179.5, -50), (180.5, -50), (185, 30)]
-    found, expected = colors_at(page, points), expected_colors(world, points, 2)
-    assert np.abs(found - expected).max() <= 12
+    assert_coloured(world, points, colors_at(page, points))
     click(page, 185, 20)
     assert re.search(r"like=-17[45]\.\d+%2C(19|20)", page.url)
 
@@ -58,7 +60,7 @@ def test_zooming_in_makes_a_sharper_picture_of_a_smaller_part(visit):
         ask(page, lambda: page.get_by_role("button", name="Zoom in").click())
     close = picture(page)
     assert close["across"] < whole["across"] / 4
-    assert close["across"] / close["steps"].shape[1] < whole["across"] / whole["steps"].shape[1] / 8
+    assert close["across"] / close["width"] < whole["across"] / whole["width"] / 8
     ask(page, lambda: page.get_by_role("button", name="The whole Earth").click())
     assert picture(page)["across"] == 360
 
@@ -120,7 +122,7 @@ def test_the_table_sorts_and_a_name_goes_to_its_place(visit):
     first = rows(page)[0]
     ask(page, lambda: page.locator("#places tbody button").first.click())
     lon, lat, width = map(float, page.evaluate("new URLSearchParams(location.search).get('at')").split(","))
-    assert (round(lon, 1), round(lat, 1), width) == (round(float(first["Lon"]), 1), round(float(first["Lat"]), 1), 20)
+    assert (lon, lat, width) == pytest.approx((float(first["Lon"]), float(first["Lat"]), 20), abs=0.006)
 
 
 def test_everything_can_be_done_with_the_keyboard(visit):

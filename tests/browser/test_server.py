@@ -74,6 +74,7 @@ def test_no_page_is_served_but_its_own(address):
         with pytest.raises(HTTPError) as error:
             urlopen(address + path, timeout=20)
         assert error.value.code in (403, 404)
+        error.value.close()
 
 
 def test_a_port_that_is_taken_is_one_line_with_the_remedy(world):

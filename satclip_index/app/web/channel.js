@@ -13,6 +13,7 @@ export function send(message, {isQuestion = true} = {}) {
   asked += 1;
   if (isQuestion) {
     question = asked;
+    document.body.dataset.asked = String(question);
     busy(true);
   }
   model.asked = JSON.stringify({n: asked, ...message});

@@ -8,7 +8,7 @@ const tip = document.getElementById("tip");
 const where = document.getElementById("where");
 let map = null;
 let sketch = null;
-let sent = "";
+let sent = null; // the last view the server was told of; none before it answers for the first time
 let timer = 0;
 let pointed = 0; // the number of the last question about a point
 let pointer = null;
@@ -38,7 +38,9 @@ export function look({lon, lat, width}) {
 }
 
 function settle() {
+  document.body.dataset.moving = "no";
   look(view());
+  if (sent === null) return;
   const message = viewMessage();
   if (JSON.stringify(message) === sent) return;
   sent = JSON.stringify(message);
@@ -53,6 +55,7 @@ function viewMessage() {
 
 function settleSoon() {
   clearTimeout(timer);
+  document.body.dataset.moving = "yes";
   timer = setTimeout(settle, 120);
 }
 
@@ -150,7 +153,9 @@ function showAt({n, cell, lon, lat, similarity, percentile}) {
 
 export function startMap(figure, drawn) {
   [map, sketch] = [figure, drawn];
+  // Of two quick clicks Bokeh calls the second a double one; corners may be clicked quickly.
   map.on_event("tap", ({x, y, modifiers}) => take(x, y, Boolean(modifiers?.shift)));
+  map.on_event("doubletap", ({x, y}) => { if (corners) take(x, y, false); });
   for (const range of [map.x_range, map.y_range]) range.change.connect(settleSoon);
   new ResizeObserver(settleSoon).observe(frame);
   frame.addEventListener("keydown", onKey);
