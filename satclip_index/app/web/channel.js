@@ -25,7 +25,7 @@ export function open(channel) {
   channel.properties.said.change.connect(() => {
     const message = JSON.parse(channel.said);
     for (const heard of listeners[message.kind] ?? []) heard(message);
-    if (message.n >= question) busy(false);
+    if (message.n >= question && ["state", "error"].includes(message.kind)) busy(false);
   });
 }
 
