@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from . import grid
 from .coordinates import check_coordinates
 from .errors import CoordinateError
-from .shapes import boxes_against, holds_points
+from .shapes import boxes_against, holds_points, lines_of
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -52,6 +52,10 @@ class Area:
     def holds(self, lon: Degrees, lat: Degrees) -> Mask:
         """Return whether each point, (n,) degrees, is part of it."""
         return holds_points(self._shape, lon, lat)
+
+    def lines(self) -> list[Degrees]:
+        """Return its outline: rings, (n, 2) degrees each."""
+        return lines_of(self._shape)
 
     def holds_caps(self, lon: Degrees, lat: Degrees, reach_rad: NDArray[np.float64]) -> tuple[Mask, Mask]:
         """Return whether all, and whether none, of each cap is surely part of it: by the box round the cap."""
@@ -105,6 +109,14 @@ class Box:
         for low, high in self._spans:
             held |= (lon >= low) & (lon <= high)
         return held & (lat >= self._south) & (lat <= self._north)
+
+    def lines(self) -> list[Degrees]:
+        """Return its outline: a ring on either side of the antimeridian, if it lies across, (5, 2) degrees each."""
+        south, north = self._south, self._north
+        return [
+            np.array([(low, south), (high, south), (high, north), (low, north), (low, south)])
+            for low, high in self._spans
+        ]
 
     def holds_caps(self, lon: Degrees, lat: Degrees, reach_rad: NDArray[np.float64]) -> tuple[Mask, Mask]:
         """Return whether all, and whether none, of each cap is surely part of it: by the box round the cap."""

@@ -143,7 +143,9 @@ class Asking(ABC):
         query, asked = question.query(self.vectors_of), self._asked(question)
         if table is not None:
             columns = {"where": where, "lon": lon, "lat": lat, "cell": cell}
-            return like_rows(question, query, index, entry, asked, table, columns, self.vectors_of if explain else None)
+            explain_by = self.vectors_of if explain else None
+            rows = like_rows(question, query, index, entry, asked, table, columns, explain_by)
+            return replace(rows, scene=question.scene(self, query))
         found = index.engine.top(query, question.k or len(index), question.where(index))
         cells, similarity = index.cells[found.rows], found.similarity
         if zoom is not None:
@@ -151,7 +153,8 @@ class Asking(ABC):
             cells, similarity = zoomed.cell, zoomed.similarity
             # The rest of the Earth was not looked at so closely.
             asked |= {"exact": False, "zoom": zoomed.describe(zoom)}
-        return like_cells(question, cells, similarity, entry, asked, self.vectors_of if explain else None)
+        answer = like_cells(question, cells, similarity, entry, asked, self.vectors_of if explain else None)
+        return replace(answer, scene=question.scene(self, query))
 
     def query_vector(self, place: Any, *, unlike: Any = (), res: int | None = None) -> NDArray[np.float32]:
         """Return the vector that :meth:`like` compares every cell with, (dim,) float32.
@@ -202,8 +205,10 @@ class Asking(ABC):
         rules = (exclude_within_km, 0.0, bounds, ocean, min_similarity, min_percentile)
         question = replace(self._question(place, unlike, k, res, *rules), k=check_k(k))
         index, entry = self.index(question.res), self.manifest.entry(question.res)
-        found = index.engine.top(question.query(self.vectors_of), len(index), question.where(index))
-        return like_regions(question, index.cells[found.rows], found.similarity, entry, self._asked(question))
+        query = question.query(self.vectors_of)
+        found = index.engine.top(query, len(index), question.where(index))
+        answer = like_regions(question, index.cells[found.rows], found.similarity, entry, self._asked(question))
+        return replace(answer, scene=question.scene(self, query))
 
     def neighbors(
         self, cells: Any, k: int = 10, *, res: int | None = None, progress: Progress | None = None

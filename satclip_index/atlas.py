@@ -12,8 +12,11 @@ from . import grid
 from .asking import Asking
 from .callbacks import Progress
 from .components import Components
+from .globe import components_picture
+from .heat import WORLD
 from .manifest import ENCODER_NAME, Manifest
 from .notebook import atlas_table
+from .picture import Bounds, check_installed
 from .search.index import Index
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from .encoder import Encoder
     from .joined import Joined
     from .joining import JoinOptions
+    from .plot import Map
 
 
 class Atlas(Asking):
@@ -39,6 +43,9 @@ class Atlas(Asking):
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path, self.manifest = path, manifest
         self._indexes: dict[int, Index] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.manifest)  # what it has open is opened anew elsewhere
 
     def __repr__(self) -> str:
         held = ", ".join(f"res {res}: {entry.count:,} cells" for res, entry in self.manifest.resolutions.items())
@@ -100,6 +107,39 @@ class Atlas(Asking):
         from .dataset import CellDataset
 
         return CellDataset(self.path, self._held(res), land=land)
+
+    def plot(
+        self, res: int | None = None, *, bounds: Bounds = WORLD, width: int = 1168, land_only: bool = False
+    ) -> "Map":
+        """Return a map of the embeddings: their first three principal components as red, green and blue.
+
+        Parameters
+        ----------
+        res : int, optional
+            One of the atlas; by default the coarsest whose cells are no wider than two pixels, or else the finest.
+        bounds : (west, south, east, north)
+            Degrees; by default the world.
+        width : int
+            Pixels of the map across; down, where it is taller than wide.
+        land_only : bool
+            Leave the sea out.
+
+        Returns
+        -------
+        matplotlib Figure
+            Places of one colour have embeddings that are alike in what varies most. As Klemmer et al. (2025) show
+            SatCLIP's embeddings.
+
+        Raises
+        ------
+        MissingExtraError
+            If matplotlib is not installed.
+        """
+        check_installed("matplotlib")
+        from .plot import draw
+
+        res = None if res is None else self._held(res)
+        return draw(components_picture(self, self.components, bounds, width, res=res, land_only=land_only))
 
     def embedding_at(self, lon: ArrayLike, lat: ArrayLike, *, res: int | None = None) -> NDArray[np.float32]:
         """Return the embedding of the cell that each point lies in.

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from .manifest import ResolutionEntry
 
+INK, SOFT, SEA, PAPER = "#1a1a1a", "#5a5a5a", "#dbe3e8", "#ffffff"  # of lines and text, what is not there, paper
+
 # Lightness, chroma and hue (degrees) in Oklab, within what a screen can show. Lightness falls all the way, so that the
 # order of the colours survives grey print and every kind of colour blindness; the hue only adds to it.
 _PATH = np.array(
@@ -74,9 +76,9 @@ class Scale:
     Notes
     -----
     What counts is how rare a similarity is. Of random pairs one in ten, in a hundred, in a thousand is so alike: each
-    of these steps takes a third of the colours. Colours even in similarity would paint half of the land in the upper
-    half, and differ from one encoder to the next; colours even in percentile would paint the best hundredth, which is
-    what one looks for, in a single one.
+    of these steps takes a third of the colours. Colours even in similarity would spend two fifths of them on what is
+    less alike than half of all pairs, and mean something else with the next encoder; colours even in percentile would
+    leave the best hundredth, which is what one looks for, three of 256.
     """
 
     entry: ResolutionEntry
@@ -89,9 +91,12 @@ class Scale:
 
     def paint(self, similarity: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return the colour of each similarity, (..., 4) uint8: red, green, blue and opacity, all 0 where it is NaN."""
-        held = np.isfinite(similarity)
-        step = np.rint(self.position(np.where(held, similarity, 0.0)) * (_COLORS - 1)).astype(np.intp)
-        return np.where(held[..., None], _opaque()[step], np.uint8(0))
+        return np.where(np.isnan(similarity)[..., None], np.uint8(0), _opaque()[self.steps(similarity)])
+
+    def steps(self, similarity: NDArray[np.float32]) -> NDArray[np.intp]:
+        """Return which of the 256 colours each similarity has; 0 for NaN."""
+        held = np.where(np.isnan(similarity), np.float32(-1), similarity)
+        return np.rint(self.position(held) * (_COLORS - 1)).astype(np.intp)
 
     def ticks(self) -> list[tuple[float, str, float]]:
         """Return what to write beside the scale: a position, how many pairs are so alike, and their similarity."""

@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,23 +10,13 @@ from numpy.typing import NDArray
 from . import grid
 from .errors import QueryError
 from .manifest import Manifest
-from .search.index import Index
-
-Bounds = tuple[float, float, float, float]
+from .picture import Bounds as Bounds
+from .search.index import Index, Indexed
 
 WORLD: Bounds = (-180.0, -90.0, 180.0, 90.0)
 _PIXELS_PER_CELL = 2.0  # across, at most, while the atlas holds finer ones
 _SCAN_SHARE = 0.5  # of all rows: from here on it is faster to compare them all, in order
 _VIEWS = 32  # kept; one of 900 x 450 pixels takes 3 MB
-
-
-class Indexed(Protocol):
-    """An atlas, as far as a picture needs it."""
-
-    manifest: Manifest
-
-    def index(self, res: int | None = None) -> Index:
-        """Return the rows of a resolution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +39,16 @@ class Heat:
 
 
 @dataclass(frozen=True, slots=True)
-class _View:
-    """The rows under some pixels: distinct ones, ascending, and which of them each pixel shows; -1 for none."""
+class View:
+    """What lies under the pixels of a picture.
+
+    Attributes
+    ----------
+    rows : (n,) int64
+        Distinct rows of the atlas, ascending.
+    shown : (height, width) int32
+        Which of them each pixel shows; -1 for none.
+    """
 
     rows: NDArray[np.int64]
     shown: NDArray[np.int32]
@@ -119,16 +116,8 @@ class HeatMaps:
         # The last, which -1 stands for, is that of pixels with no cell.
         return Heat(np.append(found, np.float32(np.nan))[view.shown], bounds, res)
 
-    def _looked_up(self, bounds: Bounds, width: int, height: int, res: int) -> _View:
-        index = self._atlas.index(res)
-        lon, lat = pixel_centers(bounds, width, height)
-        on_earth = np.abs(lat) <= 90
-        lons, lats = np.meshgrid(lon, lat[on_earth])
-        rows = np.full((height, width), -1, np.int64)
-        rows[on_earth] = index.rows_of(grid.cells_of_points(lons.ravel(), lats.ravel(), res)).reshape(lons.shape)
-        distinct, shown = np.unique(rows, return_inverse=True)
-        missing = int(distinct[0] < 0)
-        return _View(distinct[missing:], shown.reshape(rows.shape).astype(np.int32) - np.int32(missing))
+    def _looked_up(self, bounds: Bounds, width: int, height: int, res: int) -> View:
+        return view_of(self._atlas.index(res), bounds, width, height)
 
 
 def heat_map(
@@ -143,6 +132,18 @@ def heat_map(
 ) -> Heat:
     """Return how alike each pixel of a view is, as :meth:`HeatMaps.heat` does, for a single picture."""
     return HeatMaps(atlas).heat(query, bounds, width, height, res=res, land_only=land_only)
+
+
+def view_of(index: Index, bounds: Bounds, width: int, height: int) -> View:
+    """Return what lies under the pixels of a picture; ``bounds`` as :func:`check_bounds` gives them."""
+    lon, lat = pixel_centers(bounds, width, height)
+    on_earth = np.abs(lat) <= 90
+    lons, lats = np.meshgrid(lon, lat[on_earth])
+    rows = np.full((height, width), -1, np.int64)
+    rows[on_earth] = index.rows_of(grid.cells_of_points(lons.ravel(), lats.ravel(), index.res)).reshape(lons.shape)
+    distinct, shown = np.unique(rows, return_inverse=True)
+    missing = int(distinct[0] < 0)
+    return View(distinct[missing:], shown.reshape(rows.shape).astype(np.int32) - np.int32(missing))
 
 
 def check_bounds(bounds: Bounds) -> Bounds:
@@ -160,6 +161,13 @@ def pixel_centers(bounds: Bounds, width: int, height: int) -> tuple[NDArray[np.f
     lon: NDArray[np.float64] = west + np.arange(0.5, width) * ((east - west) / width)
     lat: NDArray[np.float64] = north - np.arange(0.5, height) * ((north - south) / height)
     return (lon + 180) % 360 - 180, lat
+
+
+def pixels_of(bounds: Bounds, longer: int) -> tuple[int, int]:
+    """Return width and height of a view in which a degree is as wide as tall, the longer of them so many pixels."""
+    west, south, east, north = bounds
+    per_degree = longer / max(east - west, north - south)
+    return max(1, round(per_degree * (east - west))), max(1, round(per_degree * (north - south)))
 
 
 def fitting_res(manifest: Manifest, bounds: Bounds, width: int, height: int) -> int:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -12,18 +13,26 @@ from numpy.typing import NDArray
 
 from .boundaries import cell_polygons
 from .cities import nearest_cities
-from .errors import QueryError
+from .colors import Scale
+from .durable import replacing
+from .errors import OutputError, QueryError, SatclipIndexError
 from .formats import GEOMETRIES, Geometry, Row, write_rows
 from .grid import Cells
-from .notebook import html_table
+from .heat import WORLD, check_bounds, heat_map, pixels_of
+from .notebook import html_table, png_html
+from .picture import Bounds, Picture, check_installed, check_map_path, lines_of_geojson, subtitle_of, title_of
+from .scene import Scene
 
 if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
     import pyarrow as pa
 
+    from .plot import Map
+
 _SHOWN_ROWS = 60  # in a notebook
-_NOT_COLUMNS = ("query", "extra", "outlines", "table")
+_NOT_COLUMNS = ("query", "extra", "outlines", "table", "scene")
+_MAP_PIXELS, _NOTEBOOK_PIXELS = 1168, 868  # across
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,8 @@ class Neighbors:
     table : pyarrow.Table or None
         The columns of the user's table that the places come from, n rows. They follow the others everywhere; one with
         a name of ours is called ``table_NAME`` there.
+    scene : Scene or None
+        What a map shows beside the places.
     """
 
     rank: NDArray[np.int64]
@@ -70,6 +81,7 @@ class Neighbors:
     extra: dict[str, NDArray[Any]] = field(default_factory=dict)
     outlines: Sequence[dict[str, Any]] | None = None
     table: "pa.Table | None" = None
+    scene: Scene | None = field(default=None, repr=False)
 
     @classmethod
     def at(
@@ -200,11 +212,98 @@ class Neighbors:
         collection: dict[str, Any] = json.loads(text.getvalue())
         return collection
 
+    def picture(self, *, bounds: Bounds = WORLD, width: int = _MAP_PIXELS) -> Picture:
+        """Return what a map of the answer shows, to be drawn by any means; as :meth:`plot` has them."""
+        bounds = check_bounds(bounds)
+        width, height = pixels_of(bounds, width)
+        scene, heat, scale, res = self.scene, None, None, ""
+        if scene is not None:
+            seen = heat_map(scene.atlas, scene.query, bounds, width, height, land_only=scene.land_only)
+            heat, scale = seen.similarity, Scale(scene.atlas.manifest.entry(scene.res))
+            res = f"Colours: cells of res {seen.res}, encoder {scene.atlas.manifest.encoder['name']}. "
+        examples = scene.examples if scene else ()
+        return Picture(
+            title_of(self.query, examples),
+            subtitle_of(self.query, len(self)),
+            f"{res}Coasts and borders: Natural Earth.",
+            bounds,
+            width,
+            height,
+            heat,
+            scale,
+            examples=examples,
+            lon=self.lon,
+            lat=self.lat,
+            names=[f"{city}, {country}" for city, country in zip(self.nearest_city, self.country, strict=True)],
+            details=[
+                f"similarity {alike:.3f}, {km:,.0f} km away"
+                for alike, km in zip(self.similarity, self.distance_km, strict=True)
+            ],
+            regions=tuple(line for outline in self.outlines or () for line in lines_of_geojson(outline)),
+            areas=scene.areas if scene else (),
+        )
+
+    def plot(self, *, bounds: Bounds = WORLD, width: int = _MAP_PIXELS) -> "Map":
+        """Return a map of the answer, over how alike the Earth is: a matplotlib figure, which a notebook shows.
+
+        Parameters
+        ----------
+        bounds : (west, south, east, north)
+            Degrees; by default the world.
+        width : int
+            Pixels of the map across; down, where it is taller than wide.
+
+        Raises
+        ------
+        MissingExtraError
+            If matplotlib is not installed.
+        """
+        check_installed("matplotlib")
+        from .plot import draw
+
+        return draw(self.picture(bounds=bounds, width=width))
+
+    def save_map(self, path: str | Path, *, bounds: Bounds = WORLD) -> None:
+        """Write a map of the answer: PNG or SVG, or HTML that can be moved and zoomed and needs no network.
+
+        Raises
+        ------
+        OutputError, MissingExtraError
+            If the file's name ends otherwise, or it cannot be written; if what draws it is not installed.
+        """
+        path = Path(path)
+        check_map_path(path)
+        picture = self.picture(bounds=bounds)
+        if path.suffix.lower() == ".html":
+            from .page import page_of
+
+            drawn = page_of(picture, self._table_html())
+        else:
+            from .plot import file_of
+
+            drawn = file_of(picture, path.suffix.lower())
+        try:
+            with replacing(path) as partial:
+                partial.write_bytes(drawn)
+        except OSError as error:
+            raise OutputError(f"{path} could not be written: {error.strerror or error}.") from None
+
     def _repr_html_(self) -> str:
+        return self._map_html() + self._table_html()
+
+    def _table_html(self) -> str:
         shown = ["rank", "nearest_city", "country", "similarity", "percentile", "distance_km", "lon", "lat"]
         more = len(self) - _SHOWN_ROWS
         note = f"... and {more:,} more" if more > 0 else ""
         return html_table(islice(self.rows(), _SHOWN_ROWS), [*shown, *self.extra, *self._theirs()], note=note)
+
+    def _map_html(self) -> str:
+        """Return a map for a notebook; nothing where matplotlib, or the atlas, is not there."""
+        try:
+            figure = self.plot(width=_NOTEBOOK_PIXELS)
+        except (SatclipIndexError, ImportError):
+            return ""
+        return png_html(figure.png())
 
     def _drawn(self, table: "pa.Table", geometry: Geometry | None) -> "pa.Table":
         """Return the table with a column of what is to be drawn."""

@@ -1,5 +1,6 @@
 """Tables as a notebook shows them: HTML."""
 
+from base64 import b64encode
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
@@ -18,6 +19,11 @@ def html_table(rows: Iterable[Row], names: Iterable[str], *, note: str = "") -> 
     body = "".join(f"<tr>{''.join(_cell(name, row[name]) for name in names)}</tr>" for row in rows)
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return table + (f"<p>{escape(note)}</p>" if note else "")
+
+
+def png_html(image: bytes) -> str:
+    """Return a picture as an HTML element that holds it."""
+    return f'<img alt="" style="max-width: 100%" src="data:image/png;base64,{b64encode(image).decode()}">'
 
 
 def atlas_table(path: Path, manifest: Manifest) -> str:

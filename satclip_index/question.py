@@ -15,9 +15,10 @@ from .callbacks import VectorsOf
 from .errors import PlaceError, QueryError
 from .manifest import ResolutionEntry
 from .places import Place
+from .scene import Scene, example_of
 from .search.engine import Filter, Ranges
 from .search.geography import MANY_POINTS, away_from, complement, disks, intersection, rows_in, union
-from .search.index import Index
+from .search.index import Index, Indexed
 from .shapes import read_shape
 
 DEFAULT_K = 10
@@ -71,6 +72,11 @@ class Bounds:
         found = [union(*(rows_in(index.tree, area) for area in self.within))] if self.within else []
         found += [complement(rows_in(index.tree, area), len(index)) for area in self.outside]
         return found + ([rows_in(index.tree, self.bbox)] if self.bbox else [])
+
+    def lines(self) -> tuple[NDArray[np.float64], ...]:
+        """Return the outlines of all of them, (n, 2) degrees each."""
+        lines = [line for area in (*self.within, *self.outside) for line in area.lines()]
+        return (*lines, *(self.bbox.lines() if self.bbox else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +182,12 @@ class Question:
             apart_rad=self.apart_km / grid.EARTH_RADIUS_KM,
             least=self.least,
         )
+
+    def scene(self, atlas: Indexed, query: NDArray[np.float32]) -> Scene:
+        """Return what a map of the answer needs; ``query`` as :meth:`query` gives it."""
+        examples = [example_of(place, wanted=True) for place in self.wanted]
+        examples += [example_of(place, wanted=False) for place in self.unwanted]
+        return Scene(atlas, query, self.res, tuple(examples), self.bounds.lines(), not self.ocean)
 
     def describe(self) -> dict[str, Any]:
         """Return what is asked, as JSON can hold it."""

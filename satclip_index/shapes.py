@@ -79,6 +79,13 @@ def holds_points(shape: "BaseGeometry", lon: NDArray[np.float64], lat: NDArray[n
     return held
 
 
+def lines_of(shape: "BaseGeometry") -> list[NDArray[np.float64]]:
+    """Return the rings of polygons, (n, 2) degrees each; nothing for points."""
+    import shapely
+
+    return [shapely.get_coordinates(ring) for ring in shapely.get_rings(shapely.get_parts([shape]))]
+
+
 def boxes_against(
     shape: "BaseGeometry",
     west: NDArray[np.float64],

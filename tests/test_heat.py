@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from satclip_index.errors import QueryError, ResolutionError
-from satclip_index.heat import WORLD, HeatMaps, fitting_res, heat_map
+from satclip_index.heat import WORLD, HeatMaps, fitting_res, heat_map, pixels_of
 
 from .oracles import similarity, stored
 
@@ -138,6 +138,12 @@ def test_what_cannot_be_drawn_is_refused(atlas, changed, said):
     given = {"query": atlas.query_vector("Nairobi"), "bounds": WORLD, "width": 4, "height": 2} | changed
     with pytest.raises(QueryError, match=said):
         heat_map(atlas, **given)
+
+
+def test_a_view_has_square_pixels_and_is_never_larger_than_asked_for():
+    assert pixels_of(WORLD, 900) == (900, 450)
+    assert pixels_of((0, -90, 1, 90), 900) == (5, 900)
+    assert pixels_of((0, 0, 1e-9, 90), 900) == (1, 900)
 
 
 def test_a_resolution_that_is_not_held_is_refused(atlas):

@@ -22,6 +22,12 @@ RANKS = {
     "satclip_index.colors": 3,
     "satclip_index.outlines": 1,
     "satclip_index.heat": 9,
+    "satclip_index.scene": 9,
+    "satclip_index.globe": 10,
+    "satclip_index.labels": 1,
+    "satclip_index.picture": 4,
+    "satclip_index.plot": 5,
+    "satclip_index.page": 5,
     "satclip_index.callbacks": 3,
     "satclip_index.formats": 3,
     "satclip_index.cities": 3,
@@ -114,11 +120,13 @@ OWNERS = {
     "torch": {f"satclip_index.{name}" for name in ("dataset", "encoder", "harmonics", "siren", "steady", "weights")},
     "huggingface_hub": {"satclip_index.weights"},
     "shapely": {"satclip_index.shapes"},
-    "bokeh": {f"satclip_index.app.{name}" for name in ("layers", "page", "server")},
     "tornado": {"satclip_index.app.server"},
     "jinja2": {"satclip_index.app.page"},
     "numba": {f"satclip_index.search.{name}" for name in ("kernel", "halves", "balls")},
     "llvmlite": {"satclip_index.search.halves"},
+    "matplotlib": {"satclip_index.plot"},
+    "PIL": {"satclip_index.plot"},
+    "bokeh": {"satclip_index.page", *(f"satclip_index.app.{name}" for name in ("layers", "page", "server"))},
 }
 # Inside a function, or for the type checker only.
 LOCAL_USERS = {
@@ -163,6 +171,7 @@ HEAVY = [
     "pandas",
     "huggingface_hub",
     "global_land_mask",
+    "matplotlib",
     "bokeh",
     "tornado",
 ]

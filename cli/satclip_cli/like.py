@@ -50,6 +50,9 @@ def like(
     lat: Annotated[str | None, typer.Option(metavar="COLUMN", help="The table's latitudes.")] = None,
     cell: Annotated[str | None, typer.Option(metavar="COLUMN", help="The table's H3 cells.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say how each answer is like the example.")] = False,
+    map: Annotated[
+        Path | None, typer.Option("--map", metavar="FILE", help="Also draw a map: a .png, .svg or .html file.")
+    ] = None,
     atlas: options.Atlas = options.DEFAULT_ATLAS,
     format: options.Format = None,
     geometry: options.Geometry = None,
@@ -66,9 +69,13 @@ def like(
 
     Example, their cells for a map: satclip-index like Nairobi --geometry polygon -o like.geojson
 
+    Example, with a map to zoom in: satclip-index like Nairobi --map like.html
+
     Example, the plain nearest neighbours: satclip-index like 36.8,-1.3 --exclude-within 0 --apart 0 --ocean
     """
     kind = choose_format(format, out, geometry=geometry)
+    if map:
+        _check_map(map)
     asked: dict[str, Any] = {"unlike": unlike or [], "res": res, "exclude_within_km": exclude_within, "ocean": ocean}
     asked |= {"within": within, "outside": outside, "bbox": bbox}
     asked |= {"min_similarity": min_similarity, "min_percentile": min_percentile}
@@ -80,6 +87,9 @@ def like(
         asked |= {"table": table, "where": where, "lon": lon, "lat": lat, "cell": cell}
     answer = _ask(atlas, places, asked, regions=regions, quiet=quiet)
     show_places(answer, geometry=geometry, kind=kind, out=out)
+    if map:
+        answer.save_map(map)
+        say(f"Drawn: {map}", quiet=quiet)
     for line in [*(answer.explanations() if explain else []), *_remarks(answer, k)]:
         say(line, quiet=quiet)
 
@@ -98,6 +108,13 @@ def _ask(atlas: Path, places: list[str], asked: dict[str, Any], *, regions: bool
         for place in answer.query[role]:
             say(f"{role}: {place}", quiet=quiet)
     return answer
+
+
+def _check_map(path: Path) -> None:
+    """Raise before the search if the map could not be written after it."""
+    from satclip_index.picture import check_map_path
+
+    check_map_path(path)
 
 
 def _refuse(**given: Any) -> None:

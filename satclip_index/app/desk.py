@@ -138,8 +138,8 @@ class Desk:
 
     def _painted(self, answer: Answer, canvas: Canvas) -> Picture:
         heat = self._maps.heat(answer.query, *canvas, res=answer.state.res)
-        position = Scale(self.atlas.manifest.entry(heat.res)).position(heat.similarity)
-        return Picture(np.ascontiguousarray(steps_of(position)[::-1]), canvas, heat.res)
+        steps = steps_of(Scale(self.atlas.manifest.entry(heat.res)), heat.similarity)
+        return Picture(np.ascontiguousarray(steps[::-1]), canvas, heat.res)
 
     def _kept(self, kept: "OrderedDict[Key, Made]", key: Key, make: Callable[[], Made]) -> Made:
         """Return what is kept under a key, or make it; two who ask at once may both make it."""

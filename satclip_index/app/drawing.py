@@ -7,12 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..colors import Scale
 from ..heat import WORLD, Bounds
 from ..outlines import Level, outlines
 from .state import View
 
 NOTHING = 255  # the step of a pixel without a cell
-STEPS = 255  # colours: 0 to 254
+STEPS = 255  # colours of the palette: 0 to 254; what would have the very last has the one before
 _WHOLE_WIDTHS = (512, 768, 1024, 1536)  # pixels of a picture of the whole Earth: few, so that they are shared
 _MOST_PIXELS = 1600  # of a side
 _MARGIN = 1.3  # of a view, so that a little panning finds the picture there
@@ -44,10 +45,9 @@ def canvas_of(view: View, size: tuple[int, int]) -> Canvas:
     )
 
 
-def steps_of(position: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Return the colour's number of each position on a scale from 0 to 1; ``NOTHING`` for NaN."""
-    held = np.isfinite(position)
-    return np.where(held, np.rint(np.where(held, position, 0.0) * (STEPS - 1)), NOTHING).astype(np.uint8)
+def steps_of(scale: Scale, similarity: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return the colour's number of each similarity; ``NOTHING`` for NaN."""
+    return np.where(np.isnan(similarity), NOTHING, np.minimum(scale.steps(similarity), STEPS - 1)).astype(np.uint8)
 
 
 def lines_in(view: View) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 from bokeh.core.property.vectorization import value
 from bokeh.models import ColumnDataSource, LinearColorMapper, Range1d
 from bokeh.plotting import figure
@@ -64,8 +63,7 @@ def map_figure(layers: Layers) -> Any:
 def _mapper() -> LinearColorMapper:
     """Return the colours of the numbers from 0 to ``STEPS`` - 1; above is nothing."""
     assert NOTHING > STEPS - 0.5
-    steps = np.rint(np.linspace(0, len(palette()) - 1, STEPS)).astype(int)
-    colors = [as_hex(palette()[i]) for i in steps]
+    colors = [as_hex(color) for color in palette()[:STEPS]]
     return LinearColorMapper(palette=colors, low=-0.5, high=STEPS - 0.5, high_color="rgba(0, 0, 0, 0)")
 
 

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from satclip_index.app.drawing import NOTHING, STEPS, canvas_of, lines_in, steps_of, with_room
 from satclip_index.app.state import View
+from satclip_index.colors import Scale, palette
 from satclip_index.heat import WORLD
 from satclip_index.outlines import outlines
 
@@ -33,10 +34,12 @@ def test_a_closer_view_has_at_least_the_pixels_of_the_screen():
     assert width / (east - west) >= 800 / 10
 
 
-def test_steps_go_from_the_first_colour_to_the_last_and_nan_is_nothing():
-    steps = steps_of(np.array([[0.0, 0.5, 1.0, np.nan]]))
+def test_numbers_of_colours_are_those_of_the_scale_and_nan_is_nothing(atlas):
+    scale, similarity = Scale(atlas.manifest.entry(2)), np.float32([[-1, 0.2, 0.6, 1, np.nan]])
+    steps = steps_of(scale, similarity)
     assert steps.dtype == np.uint8
-    assert steps.tolist() == [[0, (STEPS - 1) // 2, STEPS - 1, NOTHING]]
+    assert (palette()[steps[0, :3]] == scale.paint(similarity)[0, :3, :3]).all()
+    assert steps[0, 3:].tolist() == [STEPS - 1, NOTHING]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,51 @@
+"""What an answer keeps of its question, so that it can be drawn."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import grid
+from .areas import Area
+from .picture import Example, Line
+from .places import Place
+from .search.index import Indexed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """The question behind an answer.
+
+    Attributes
+    ----------
+    atlas : Atlas
+    query : (dim,) float32
+        The vector that every cell was compared with.
+    res : int
+        The resolution that it was asked at.
+    examples : tuple of Example
+    areas : tuple of (n, 2) array
+        Outlines of where answers could lie.
+    land_only : bool
+        Whether answers had to be land.
+    """
+
+    atlas: Indexed
+    query: NDArray[np.float32]
+    res: int
+    examples: tuple[Example, ...] = ()
+    areas: tuple[Line, ...] = ()
+    land_only: bool = True
+
+
+def example_of(place: Place, *, wanted: bool) -> Example:
+    """Return a place as a map shows it."""
+    name, _, where = place.label.rpartition(": ")
+    name = (name or where) if place.weight == 1 else f"{name or where} (weight {place.weight:g})"
+    if place.area is not None:
+        middle = place.area.representative_point()
+        lon, lat = np.array([middle.x]), np.array([middle.y])
+        return Example(name, lon, lat, wanted, tuple(Area(place.area).lines()))
+    if place.points is not None:
+        return Example(name, *place.points, wanted)
+    return Example(name, *grid.cell_centers(np.array([place.cell], dtype=np.uint64)), wanted)
