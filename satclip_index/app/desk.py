@@ -16,7 +16,7 @@ from ..errors import QueryError
 from ..heat import HeatMaps
 from ..neighbors import Neighbors
 from ..places import Place
-from .drawing import Canvas, canvas_of, steps_of
+from .drawing import Canvas, Steps, canvas_of
 from .examples import place_of
 from .state import State, View
 from .tables import Table
@@ -73,6 +73,7 @@ class Desk:
     def __init__(self, atlas: Atlas) -> None:
         self.atlas = atlas
         self._maps, self._lock = HeatMaps(atlas), Lock()
+        self._steps: dict[int, Steps] = {}
         self._answers: OrderedDict[State, Answer] = OrderedDict()
         self._pictures: OrderedDict[tuple[State, Canvas], Picture] = OrderedDict()
 
@@ -138,7 +139,10 @@ class Desk:
 
     def _painted(self, answer: Answer, canvas: Canvas) -> Picture:
         heat = self._maps.heat(answer.query, *canvas, res=answer.state.res)
-        steps = steps_of(Scale(self.atlas.manifest.entry(heat.res)), heat.similarity)
+        with self._lock:
+            if heat.res not in self._steps:
+                self._steps[heat.res] = Steps(Scale(self.atlas.manifest.entry(heat.res)))
+        steps = self._steps[heat.res].of(heat.similarity)
         return Picture(np.ascontiguousarray(steps[::-1]), canvas, heat.res)
 
     def _kept(self, kept: "OrderedDict[Key, Made]", key: Key, make: Callable[[], Made]) -> Made:

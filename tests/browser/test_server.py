@@ -15,8 +15,6 @@ import pytest
 
 from ..conftest import CLI, child_environment
 
-pytestmark = pytest.mark.browser  # it starts the server of these tests
-
 
 def handshake(address, origin, token):
     """Return the status line that a websocket of some origin gets."""
