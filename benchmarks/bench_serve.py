@@ -1,7 +1,7 @@
 """The map in a browser: from a click to the new picture, for one person and for twenty at once.
 
-Takes the folder of an atlas; by default ./atlas, as `make demo` leaves it. It starts `satclip-index serve` and speaks to
-it over loopback as the page does, by a websocket for each person, without drawing: twenty browsers would measure
+Takes the folder of an atlas; by default ./atlas, as `make demo` leaves it. It starts `satclip-index serve` and speaks
+to it over loopback as the page does, by a websocket for each person, without drawing: twenty browsers would measure
 themselves. The server and those who ask share the cores of one machine.
 """
 

@@ -1,9 +1,4 @@
-import importlib
-import sys
-
 import pytest
-
-from satclip_index.errors import MissingExtraError
 
 
 def test_the_example_runs(cli, atlas, monkeypatch):
@@ -27,14 +22,9 @@ def test_the_example_runs(cli, atlas, monkeypatch):
     assert asked == {"path": atlas.path, "host": "127.0.0.1", "port": 5006, "allow_origins": []}
 
 
-def test_without_bokeh_the_error_says_how_to_install_it(cli, atlas, monkeypatch):
-    for name in [name for name in sys.modules if name.startswith(("bokeh", "satclip_index.app."))]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "bokeh", None)
-    launch = importlib.import_module("satclip_index.app.launch")
-    with pytest.raises(MissingExtraError, match=r"pip install 'satclip-index\[map\]'"):
-        launch.serve_map(atlas)
-    done = cli("serve", "--atlas", atlas.path)
+def test_without_bokeh_the_error_says_how_to_install_it(run_python, atlas):
+    program = "import sys; sys.modules['bokeh'] = None; from satclip_cli.main import main; main()"
+    done = run_python(program, "serve", "--atlas", atlas.path)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "pip install 'satclip-index[map]'" in done.stderr
@@ -47,8 +37,8 @@ def test_an_origin_that_is_none_is_refused(cli, atlas, origin):
     assert "expected HOST:PORT" in done.stderr
 
 
-def test_an_address_that_is_not_this_machines_is_refused(cli, atlas):
-    done = cli("serve", "--atlas", atlas.path, "--host", "192.0.2.1", "--port", 0)
+def test_an_address_that_is_not_this_machines_is_refused(process, atlas):
+    done = process("serve", "--atlas", atlas.path, "--host", "192.0.2.1", "--port", 0)
     assert done.returncode == 1
     assert done.stderr.startswith("Error: 192.0.2.1:0 cannot be listened at (")
 
