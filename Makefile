@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 # The tests of the map drive it; .ci/run installs it.
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench clean
+.PHONY: help demo test test-slow lint bench screenshots clean
 
 help:
 	@echo "make demo   install into $(VENV), build the atlas at res 3 and 4, and ask it what is like Nairobi"
 	@echo "make test   install into $(VENV) and run the tests"
 	@echo "make lint   ruff and mypy --strict"
+	@echo "make screenshots  the pictures of the map in docs/images"
 	@echo "make bench  the benchmarks of benchmarks/RESULTS.md"
 
 $(BIN)/python:
@@ -54,6 +55,10 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_serve.py
 	$(BIN)/python benchmarks/bench_probes.py
 	$(BIN)/python benchmarks/bench_train.py
+
+screenshots: $(VENV)/.dev
+	@test -f atlas/manifest.json || $(BIN)/satclip-index build --atlas atlas --res 3 --res 4
+	SATCLIP_SCREENSHOTS=docs/images SATCLIP_SCREENSHOTS_ATLAS=atlas $(BIN)/python -m pytest tests/browser/test_screenshots.py
 
 clean:
 	rm -rf $(VENV) atlas

@@ -31,7 +31,7 @@ def serve(world, tmp_path_factory):
 
     def start(*arguments):
         process = subprocess.Popen(
-            [*CLI, "serve", "--atlas", str(world.path), *map(str, arguments)],
+            [*CLI, "serve", "--atlas", str(world.path), *map(str, arguments)],  # the last --atlas counts
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -52,8 +52,13 @@ def serve(world, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def address(serve):
+def address_of_world(serve):
     return serve("--port", 0)[0]
+
+
+@pytest.fixture
+def address(address_of_world):
+    return address_of_world
 
 
 @pytest.fixture(scope="session")

@@ -63,7 +63,7 @@ def test_a_negative_changes_the_answer_and_can_be_weighed_and_removed(visit, wor
 def test_the_exclusion_is_a_slider_that_keys_move(visit):
     page = visit("?like=Nairobi&apart=0")
     nearest = numbers(page, "Distance, km").min()
-    slider = page.get_by_label("At least so far from the examples")
+    slider = page.get_by_label("Away from the examples")
     slider.focus()
     for _ in range(2):
         ask(page, lambda: page.keyboard.press("PageUp"))
@@ -192,7 +192,7 @@ def test_a_page_is_the_same_when_its_address_is_opened_again(visit):
     page = visit("?like=Nairobi")
     page.get_by_label("A place: city, lon,lat or H3 cell").fill("Lima:2")
     ask(page, lambda: page.keyboard.press("Enter"))
-    page.get_by_label("At least so far from each other").focus()
+    page.get_by_label("Away from each other").focus()
     ask(page, lambda: page.keyboard.press("PageUp"))
     ask(page, lambda: page.get_by_role("button", name="Zoom in").click())
     address, before = page.url, rows(page)
