@@ -23,7 +23,7 @@ def html_table(rows: Iterable[Row], names: Iterable[str], *, note: str = "") -> 
 
 def png_html(image: bytes) -> str:
     """Return a picture as an HTML element that holds it."""
-    return f'<img alt="" style="max-width: 100%" src="data:image/png;base64,{b64encode(image).decode()}">'
+    return f'<img alt="" style="max-width: 100%" src="data:image/png;base64,{b64encode(image).decode()}" />'
 
 
 def atlas_table(path: Path, manifest: Manifest) -> str:

@@ -32,7 +32,7 @@ def test_a_map_of_land_leaves_the_sea_out(atlas, land_atlas):
 
 
 def test_it_says_how_much_of_the_variance_is_shown(atlas):
-    texts = [text.get_text() for text in atlas.plot(width=100).texts]
+    texts = [text.get_text() for text in atlas.plot(width=900).texts]
     share = sum(atlas.manifest.components["variance_shares"][:3])
     assert any(f"{share:.0%} of the variance" in text for text in texts)
     with pytest.raises(ResolutionError, match="holds resolution 1, 2"):

@@ -56,7 +56,7 @@ def around(points, degrees):
 @pytest.mark.parametrize(("level", "degrees"), [("fine", 0.3), ("coarse", 1.0)])
 def test_coasts_lie_between_land_and_sea_and_borders_on_land(level, degrees):
     a, b, border = steps(outlines(level))
-    middle = (a + b) / 2
+    middle, border = ((a + b) / 2)[::5], border[::5]
     coast = middle[~border & (middle[:, 1] > -60)]  # below, maps take ice for sea or for land
     land, sea = around(coast, degrees)
     assert (land & sea).mean() > 0.95  # the mask has no atolls, and takes the Caspian Sea for land

@@ -22,7 +22,6 @@ def test_maps_go_with_regions_with_tables_and_with_areas(cli, atlas, tmp_path):
         "regions.svg": ["--regions", "--within", "box.geojson"],
         "table.svg": ["--table", "t.csv", "--explain"],
         "bbox.svg": ["--bbox", "170,-50,-150,10", "--ocean"],
-        "zoom.svg": ["--zoom", "3", "-k", "2"],
     }.items():
         done = cli("like", "Lima", "Cairo:2", "--unlike", "Paris", *extra, "--map", name, "-q", atlas=atlas)
         assert done.returncode == 0, done.stderr
