@@ -29,13 +29,13 @@ def serve(world, tmp_path_factory):
     """Start the command, and return its address and process once it can be opened."""
     started = []
 
-    def start(*arguments):
+    def start(*arguments, cwd=None):
         process = subprocess.Popen(
             [*CLI, "serve", "--atlas", str(world.path), *map(str, arguments)],  # the last --atlas counts
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            cwd=tmp_path_factory.mktemp("served"),
+            cwd=cwd or tmp_path_factory.mktemp("served"),
             env=child_environment(),
         )
         started.append(process)
