@@ -14,7 +14,9 @@ def serve(
     open: Annotated[bool, typer.Option("--open", help="Open the map in a browser.")] = False,
     host: Annotated[
         str,
-        typer.Option(help="The address to listen at. Any other than this machine's own lets others ask the atlas."),
+        typer.Option(
+            help="The address to listen at; 0.0.0.0 lets others ask the atlas, under names that --allow-origin gives."
+        ),
     ] = "127.0.0.1",
     allow_origin: Annotated[
         list[str] | None,

@@ -122,7 +122,7 @@ class Desk:
     def warm_up(self) -> None:
         """Have ready what the first question would wait for."""
         first = self.answer(State.of_link({"like": ["0,0"]}))
-        for width in (800, 400):
+        for width in (900, 400):  # on a desk, and on a telephone
             self.picture(first, View(), (width, width // 2))
 
     def _asked(self, state: State, table: Table | None) -> Answer:

@@ -174,11 +174,20 @@ class Session:
             raise
         if message["i"] + 1 == message["of"]:
             self._upload = None
-            self._work(self._slow, lambda: Table(upload), lambda table: self._search_among(table, message), message)
+            self._work(
+                self._slow, lambda: self._load(upload), lambda table: self._search_among(table, message), message
+            )
 
-    def _search_among(self, table: Table, message: Message) -> None:
-        if self._closed:
-            table.close()
+    def _load(self, upload: Upload) -> Table | None:
+        """Return the table that was loaded; none if nobody waits for it any more."""
+        table = Table(upload)
+        if not self._closed:
+            return table
+        table.close()
+        return None
+
+    def _search_among(self, table: Table | None, message: Message) -> None:
+        if table is None:
             return
         self._forget_table()
         self._table = table

@@ -25,7 +25,12 @@ theme.addEventListener("click", () => {
   dress(dark);
 });
 
+const waiting = setTimeout(() => {
+  error.textContent = `The server does not answer pages of ${location.host}. Open the address that it printed, or start it with --allow-origin ${location.host}`;
+}, 10_000);
+
 window.addEventListener("map-ready", ({detail: {map, channel, sketch}}) => {
+  clearTimeout(waiting);
   open(channel);
   startMap(map, sketch);
   startControls();
