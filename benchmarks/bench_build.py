@@ -15,31 +15,38 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from common import describe_machine, measured_process
 from satclip_index import grid, open_atlas
 from satclip_index.assemble import assemble
-from satclip_index.encoder import Encoder, unit_half
+from satclip_index.encoder import Encoder, Hyperparameters, Siren, unit_half
 from satclip_index.land import is_land
 from satclip_index.manifest import FileEntry
 from satclip_index.search.segment import write_segment
 from satclip_index.shards import described, shards_of
 from satclip_index.steady import one_thread_each
 from satclip_index.store import write_shard
+from satclip_index.tiles import CellEncoder
+
+RANDOM_L40 = "random-L40"  # of the released geometry: what encoding costs does not depend on the weights
 
 
-def encode_alone(res: int, workers: int) -> float:
+def encode_alone(encoder: Encoder, res: int, workers: int, *, by_cells: bool) -> float:
     """Return the seconds that encoding every cell takes, shard by shard, and nothing else."""
-    encoder = Encoder.load("bluemarble")
-    points = [grid.cell_centers(grid.descendants(shard.roots, res)) for shard in shards_of(res)]
+    cells = [grid.descendants(shard.roots, res) for shard in shards_of(res)]
+    shards = [(some, *grid.cell_centers(some)) for some in cells]
+    work = CellEncoder(encoder).encode if by_cells else lambda _, lon, lat: encoder.encode(lon, lat)
     with one_thread_each(), ThreadPoolExecutor(workers) as pool:
         start = time.perf_counter()
-        list(pool.map(lambda point: encoder.encode(*point).shape, points))
+        list(pool.map(lambda shard: work(*shard).shape, shards))
         return time.perf_counter() - start
 
 
-def build(res: int, folder: Path, workers: int) -> tuple[float, float, float]:
+def build(encoder: Path, res: int, folder: Path, workers: int) -> tuple[float, float, float]:
     """Return the seconds, the seconds of processors, and the peak memory in GB, of a build."""
-    return measured_process("build", "--atlas", folder, "--res", res, "--workers", workers, "--quiet")
+    options = ["--encoder", encoder, "--res", res, "--workers", workers]
+    return measured_process("build", "--atlas", folder, *options, "--quiet")
 
 
 def write_as_fast_as_can_be(folder: Path, size: int) -> float:
@@ -55,9 +62,9 @@ def write_as_fast_as_can_be(folder: Path, size: int) -> float:
     return elapsed_s
 
 
-def stages(res: int, folder: Path) -> dict[str, float]:
+def stages(encoder: Encoder, res: int, folder: Path) -> dict[str, float]:
     """Return the seconds of one processor that each stage takes, over every shard."""
-    encoder, taken = Encoder.load("bluemarble"), {}
+    encode, taken = CellEncoder(encoder).encode, {}
 
     def timed(name: str, work: Callable[..., Any], *given: Any, **named: Any) -> Any:
         start = time.perf_counter()
@@ -73,7 +80,7 @@ def stages(res: int, folder: Path) -> dict[str, float]:
             cells = timed("cells", grid.descendants, shard.roots, res)
             lon, lat = timed("centres", grid.cell_centers, cells)
             land = timed("land", is_land, lon, lat)
-            embedding, norm = timed("normalise, round", unit_half, timed("encode", encoder.encode, lon, lat))
+            embedding, norm = timed("normalise, round", unit_half, timed("encode", encode, cells, lon, lat))
             columns = {"cells": cells, "lon": lon, "lat": lat, "land": land, "norm": norm, "embedding": embedding}
             parquet, segment = folder / shard.parquet, folder / shard.segment
             timed("Parquet", write_shard, parquet, **columns, described=described(encoder, res))
@@ -85,36 +92,50 @@ def stages(res: int, folder: Path) -> dict[str, float]:
     return taken
 
 
+def encoder_of(name: str, folder: Path) -> tuple[Encoder, Path]:
+    """Return an encoder, and the file that a build is given."""
+    if name != RANDOM_L40:
+        return Encoder.load(name), Path(name)
+    torch.manual_seed(0)
+    encoder = Encoder(Siren(1600, 512, 2, 256), Hyperparameters(40, 512, 2, 256), name=RANDOM_L40)
+    encoder.save(folder / f"{RANDOM_L40}.safetensors")
+    return encoder, folder / f"{RANDOM_L40}.safetensors"
+
+
 def main() -> None:
     """Print Markdown tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("res", nargs="*", type=int)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, action="append")
+    parser.add_argument("--encoder", default="bluemarble", help=f"what build takes, or {RANDOM_L40}")
     given = parser.parse_args()
+    scratch = tempfile.TemporaryDirectory()
+    encoder, file = encoder_of(given.encoder, Path(scratch.name))
     resolutions, counts = given.res or [3, 4], given.workers or [os.cpu_count() or 1]
     print(describe_machine() + "\n")
     print(
-        "| res | cells | workers | build, s | cells/s | encoding alone, s | ratio | processors busy | MB "
-        "| MB/s | writing alone, MB/s | peak RSS, GB |"
+        f"| {encoder.name}, res | cells | workers | build, s | cells/s | encoding alone, s | ratio "
+        "| encoding one by one, s | ratio | processors busy | MB | MB/s | writing alone, MB/s | peak RSS, GB |"
     )
-    print("| --- " * 12 + "|")
+    print("| --- " * 14 + "|")
     for res in resolutions:
         for workers in counts:
-            built, alone = [], []
+            built, alone, one_by_one = [], [], []
             for _ in range(given.rounds):
                 with tempfile.TemporaryDirectory() as temporary:
                     folder = Path(temporary) / "atlas"
-                    built.append(build(res, folder, workers))
+                    built.append(build(file, res, folder, workers))
                     size = sum(file.size for file in open_atlas(folder).manifest.files)
                     writing = write_as_fast_as_can_be(Path(temporary), size)
-                alone.append(encode_alone(res, workers))
+                alone.append(encode_alone(encoder, res, workers, by_cells=True))
+                one_by_one.append(encode_alone(encoder, res, workers, by_cells=False))
             n, (whole, busy, memory) = grid.cell_count(res), map(statistics.median, zip(*built, strict=True))
-            encoding = statistics.median(alone)
+            encoding, singly = statistics.median(alone), statistics.median(one_by_one)
             print(
                 f"| {res} | {n:,} | {workers} | {whole:.1f} | {n / whole:,.0f} | {encoding:.1f} "
-                f"| {whole / encoding:.2f}x | {busy / whole:.2f} | {size / 1e6:,.0f} | {size / whole / 1e6:.0f} "
-                f"| {size / writing / 1e6:.0f} | {memory:.2f} |",
+                f"| {whole / encoding:.2f}x | {singly:.1f} | {whole / singly:.2f}x | {busy / whole:.2f} "
+                f"| {size / 1e6:,.0f} | {size / whole / 1e6:.0f} | {size / writing / 1e6:.0f} | {memory:.2f} |",
                 flush=True,
             )
     print("\n| stage, s of one processor | " + " | ".join(f"res {res}" for res in resolutions) + " |")
@@ -122,7 +143,7 @@ def main() -> None:
     columns = []
     for res in resolutions:
         folder = Path(tempfile.mkdtemp())
-        columns.append(stages(res, folder))
+        columns.append(stages(encoder, res, folder))
         shutil.rmtree(folder)
     for name in columns[0]:
         print(f"| {name} | " + " | ".join(f"{column[name]:.2f}" for column in columns) + " |")

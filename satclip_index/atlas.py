@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from .joined import Joined
     from .joining import JoinOptions
     from .plot import Map
+
+_OPENING = Lock()
 
 
 class Atlas(Asking):
@@ -78,9 +81,10 @@ class Atlas(Asking):
     def index(self, res: int | None = None) -> Index:
         """Return the rows and the tree of a resolution, the finest unless told otherwise."""
         res = self._held(res)
-        if res not in self._indexes:
-            self._indexes[res] = Index.open(self.path, self.manifest, res)
-        return self._indexes[res]
+        with _OPENING:  # threads that come at once would each map the files
+            if res not in self._indexes:
+                self._indexes[res] = Index.open(self.path, self.manifest, res)
+            return self._indexes[res]
 
     def cells(
         self, res: int | None = None, *, columns: Sequence[str] | None = None, land: bool | None = None

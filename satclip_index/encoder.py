@@ -163,7 +163,7 @@ class Encoder:
         if precision not in ("float32", "float64"):
             raise EncoderError(f"precision is {precision!r}; expected float32 or float64.")
         dtype = torch.float32 if precision == "float32" else torch.float64
-        where = _device(device)
+        where = device_of(device)
         network = copy.deepcopy(self.network).to(where, dtype)
         out = np.empty((lon.size, self.dim), dtype=np.float32)
 
@@ -219,24 +219,24 @@ def unit_half(raw: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np
     EncoderError
         If an embedding is zero or not finite, and so has no direction.
     """
-    blocks = range(0, len(raw), _ROWS_AT_ONCE)
-    lengths = [np.linalg.norm(raw[row : row + _ROWS_AT_ONCE].astype(np.float64), axis=1) for row in blocks]
-    norm = np.concatenate([np.empty(0), *lengths])
+    norm, embedding = np.empty(len(raw)), torch.empty(raw.shape)
+    for row in range(0, len(raw), _ROWS_AT_ONCE):
+        some = slice(row, row + _ROWS_AT_ONCE)
+        vectors = torch.from_numpy(raw[some])
+        length = torch.linalg.vector_norm(vectors, dim=1, dtype=torch.float64)
+        norm[some] = length.numpy()
+        embedding[some] = (vectors / length[:, None].to(torch.float32)).to(torch.float16)
     bad = np.flatnonzero(~((norm > 0) & (norm < np.inf)))
     if bad.size:
         raise EncoderError(
             f"{bad.size} embeddings are zero or not finite; first at row {bad[0]}. The encoder is unusable."
         )
-    embedding = np.empty_like(raw, dtype=np.float32)
-    for row in blocks:
-        some = slice(row, row + _ROWS_AT_ONCE)
-        embedding[some] = (raw[some] / norm[some, None]).astype(np.float16)
-    return embedding, norm.astype(np.float32)
+    return embedding.numpy(), norm.astype(np.float32)
 
 
 def device_kind(name: str) -> str:
     """Return ``cpu`` or ``cuda`` for the name of a device of this machine, or raise EncoderError."""
-    return _device(name).type
+    return device_of(name).type
 
 
 def processor() -> str:
@@ -249,7 +249,7 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
     """Return a device of this machine, or raise EncoderError."""
     try:
         device = torch.device(best_device() if name == "auto" else name)

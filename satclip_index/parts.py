@@ -5,13 +5,13 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
 from dataclasses import asdict
-from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import grid
 from .assemble import assemble
 from .callbacks import Progress
 from .errors import CorruptAtlasError
@@ -22,10 +22,6 @@ from .shards import Encode, Shard, build_shard, shards_of
 
 if TYPE_CHECKING:
     from .encoder import Encoder
-
-_CPU_BATCH = 1024  # the bounds of batches decide the last bits of sums, so they are the same on any number of workers
-_CPU_PIECE = 8 * _CPU_BATCH
-_GPU_BATCH = 65_536
 
 
 def build_parts(
@@ -111,27 +107,21 @@ def _is_there(part: Part | None, there: set[str]) -> bool:
 def _encoding(encoder: "Encoder", device: str, workers: int) -> Iterator[Encode]:
     """Yield a way to encode that many threads may use.
 
-    On processors, a few batches of whichever shard are a piece of work, so that one large shard keeps all of them busy,
-    and encoding goes on while another shard is written. On a GPU, shards take turns.
+    On processors, a few thousand cells of whichever shard are a piece of work, so that one large shard keeps all of
+    them busy, and encoding goes on while another shard is written. On a GPU, shards take turns.
     """
-    from .encoder import device_kind
     from .steady import one_thread_each
+    from .tiles import CellEncoder
 
-    on_gpu, turn = device_kind(device) == "cuda", Lock()
+    cell_encoder, turn = CellEncoder(encoder, device=device), Lock()
 
     with one_thread_each(), ThreadPoolExecutor(workers) as pool:
 
-        def encode(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.float32]:
-            if on_gpu:
+        def encode(cells: grid.Cells, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.float32]:
+            if cell_encoder.on_gpu:
                 with turn:
-                    return encoder.encode(lon, lat, device=device, batch_size=_GPU_BATCH)
-            pieces = [slice(start, start + _CPU_PIECE) for start in range(0, lon.size, _CPU_PIECE)]
-            work = partial(encoder.encode, device=device, batch_size=_CPU_BATCH)
-            raw = pool.map(work, [lon[piece] for piece in pieces], [lat[piece] for piece in pieces])
-            out = np.empty((lon.size, encoder.dim), np.float32)
-            for piece, values in zip(pieces, raw, strict=True):
-                out[piece] = values
-            return out
+                    return cell_encoder.encode(cells, lon, lat)
+            return cell_encoder.encode(cells, lon, lat, each=pool.map)
 
         yield encode
 

@@ -17,8 +17,8 @@ from .store import write_shard
 if TYPE_CHECKING:
     from .encoder import Encoder
 
-Encode = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float32]]
-"""Of (n,) lon and lat, the raw embeddings, (n, dim)."""
+Encode = Callable[[grid.Cells, NDArray[np.float64], NDArray[np.float64]], NDArray[np.float32]]
+"""Of (n,) cells of a resolution, and lon and lat of their centres, the raw embeddings, (n, dim)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def build_shard(
         cells, lon, lat, land = cells[land], lon[land], lat[land], land[land]
     if not cells.size:
         return ()
-    embedding, norm = unit_half(encode(lon, lat))
+    embedding, norm = unit_half(encode(cells, lon, lat))
     write_shard(
         root / shard.parquet,
         cells=cells,

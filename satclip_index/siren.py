@@ -86,9 +86,12 @@ class Siren(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the raw embedding, (n, embed_dim), of (n, dim_in) harmonics."""
-        w0 = self.w0_first
-        for layer in self.layers:
-            x = torch.sin(w0 * self.dropout(layer(x)))
-            w0 = 1.0
+        return self.after_first(self.w0_first * self.dropout(self.layers[0](x)))
+
+    def after_first(self, phase: Tensor) -> Tensor:
+        """Return the raw embedding for what the sine of the first layer is taken of, (n, capacity)."""
+        x = torch.sin(phase)
+        for layer in self.layers[1:]:
+            x = torch.sin(self.dropout(layer(x)))
         out: Tensor = self.last_layer(x)
         return out

@@ -4,6 +4,7 @@ import concurrent.futures
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -131,3 +132,14 @@ def test_the_same_atlas_built_again_is_no_other(tmp_path, encoder):
     reader = build(tmp_path / "atlas", encoder, res=[1, 2])
     build(tmp_path / "atlas", encoder, res=[1, 2], force=True)
     assert answers(reader) == answers(si.open_atlas(tmp_path / "atlas"))
+
+
+def test_threads_that_come_at_once_get_the_same_index(atlas):
+    opened, barrier = si.open_atlas(atlas.path), threading.Barrier(8)
+
+    def index(_):
+        barrier.wait()
+        return opened.index(2)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert len({id(index) for index in pool.map(index, range(8))}) == 1

