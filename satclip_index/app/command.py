@@ -3,9 +3,9 @@
 import shlex
 from pathlib import Path
 
-from .state import State, number
+from .state import LONGEST_LINK_AREA, State, number
 
-_AREA_FILE = "area.geojson"  # what an area that was drawn is written to
+_AREA_FILE = "area.geojson"
 
 
 def like_arguments(state: State, atlas: Path) -> list[str]:
@@ -30,15 +30,20 @@ def like_arguments(state: State, atlas: Path) -> list[str]:
     if state.ocean:
         found.append("--ocean")
     if state.within:
-        found += ["--within", state.within_name or _AREA_FILE]
+        found += ["--within", _AREA_FILE if _fits(state) else state.within_name]
     if state.table:
         found += ["--table", state.table, *(["--where", state.where] if state.where else [])]
     return [*found, "--atlas", str(atlas)]
 
 
 def like_command(state: State, atlas: Path) -> str:
-    """Return the command as a line for a shell; an area that was drawn is written to a file first."""
+    """Return the command as a line for a shell; an area that fits into it is written to a file first."""
     line = shlex.join(["satclip-index", "like", *like_arguments(state, atlas)])
-    if state.within and not state.within_name:
-        return f"echo {shlex.quote(state.within)} > {_AREA_FILE} && {line}"
+    if state.within and _fits(state):
+        return f"printf %s {shlex.quote(state.within)} > {_AREA_FILE} && {line}"
     return line
+
+
+def _fits(state: State) -> bool:
+    """Return whether the area goes into the line: one that came with a link has no file, nor has one that was drawn."""
+    return len(state.within) <= LONGEST_LINK_AREA or not state.within_name

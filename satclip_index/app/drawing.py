@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..colors import Scale
+from ..errors import PlaceError
 from ..heat import WORLD, Bounds
 from ..outlines import Level, outlines
-from .state import View
+from ..shapes import read_shape
+from .state import View, read_area
 
+TURNS = (-360.0, 0.0, 360.0)  # a view of the whole Earth can be moved so far
 NOTHING = 255  # the step of a pixel without a cell
 STEPS = 255  # colours of the palette: 0 to 254; what would have the very last has the one before
 _WHOLE_WIDTHS = (512, 768, 1024, 1536)  # pixels of a picture of the whole Earth: few, so that they are shared
@@ -74,7 +77,7 @@ def lines_in(view: View) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         return _everywhere()
     lon, lat, east, west = _line_boxes("fine")
     shifted = []
-    for turn in (-360.0, 0.0, 360.0):
+    for turn in TURNS:
         near = (east + turn > view.lon - view.width) & (west + turn < view.lon + view.width)
         shifted += [(lon[i] + np.float32(turn), lat[i]) for i in np.flatnonzero(near)]
     return _joined(shifted)
@@ -83,8 +86,7 @@ def lines_in(view: View) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 @lru_cache(maxsize=1)
 def _everywhere() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     lon, lat, *_ = _line_boxes("coarse")
-    turns = (-360.0, 0.0, 360.0)
-    return _joined([(part + np.float32(turn), lat[i]) for turn in turns for i, part in enumerate(lon)])
+    return _joined([(part + np.float32(turn), lat[i]) for turn in TURNS for i, part in enumerate(lon)])
 
 
 @lru_cache(maxsize=2)
@@ -106,6 +108,31 @@ def _joined(
         return gap, gap
     lon, lat = (np.concatenate([part for line in lines for part in (line[side], gap)]) for side in (0, 1))
     return lon, lat
+
+
+@lru_cache(maxsize=16)
+def rings_of(text: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the outline of an area in GeoJSON, as :func:`lines_in` has lines; not along the antimeridian.
+
+    Raises
+    ------
+    PlaceError
+        If it is none.
+    """
+    shape = read_shape(read_area(text)).__geo_interface__
+    if shape["type"] == "MultiPoint":
+        raise PlaceError("The area holds points; an area to search in must be polygons.")
+    polygons = [shape["coordinates"]] if shape["type"] == "Polygon" else shape["coordinates"]
+    lon, lat = [], []
+    for ring in (ring for polygon in polygons for ring in polygon):
+        points = np.array(ring, dtype=np.float64)
+        at_edge = (np.abs(points[:, 0]) == 180) & (np.abs(np.roll(points[:, 0], 1)) == 180)
+        at_edge[0] = False
+        breaks = np.flatnonzero(at_edge)
+        for turn in TURNS:
+            lon.append(np.append(np.insert(points[:, 0] + turn, breaks, np.nan), np.nan))
+            lat.append(np.append(np.insert(points[:, 1], breaks, np.nan), np.nan))
+    return np.concatenate(lon), np.concatenate(lat)
 
 
 def with_room(lon: NDArray[np.float64], lat: NDArray[np.float64], apart: float) -> NDArray[np.bool_]:

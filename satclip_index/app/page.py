@@ -14,18 +14,16 @@ from bokeh.model import DataModel
 from bokeh.models import CustomJS
 from jinja2 import Environment, FileSystemLoader
 
-from ..shapes import read_shape
 from .desk import Answer, Desk, Picture
-from .drawing import lines_in, with_room
+from .drawing import TURNS, lines_in, rings_of, with_room
 from .layers import Layers, map_figure
 from .session import Message, Session
-from .state import State, View, read_area
+from .state import State, View
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 WEB = Path(__file__).with_name("web")
-_TURNS = (-360.0, 0.0, 360.0)
 _BIG, _SMALL = 22, 9  # pixels across a pin with a number, and of one without
 
 
@@ -91,7 +89,7 @@ class Page:
             self._layers.lines.data = {"lon": lon, "lat": lat}
         if state.within != self._area_drawn:
             self._area_drawn = state.within
-            east, north = _rings(state.within) if state.within else ([], [])
+            east, north = rings_of(state.within) if state.within else ([], [])
             self._layers.area.data = {"lon": east, "lat": north}
 
     def show_pins(self, answer: Answer | None, view: View, size: tuple[int, int]) -> None:
@@ -139,21 +137,5 @@ def _template() -> "Template":
 
 def _everywhere(lon: Any, lat: Any, **columns: Any) -> dict[str, Any]:
     """Return points three times over: as far as a view of the whole Earth can be moved."""
-    repeated = {name: list(values) * len(_TURNS) for name, values in columns.items()}
-    return {"lon": np.concatenate([lon + turn for turn in _TURNS]), "lat": np.tile(lat, len(_TURNS)), **repeated}
-
-
-def _rings(text: str) -> tuple[Any, Any]:
-    """Return the outline of an area, (p,) lon and lat, NaN where the line breaks; not along the antimeridian."""
-    shape = read_shape(read_area(text)).__geo_interface__
-    polygons = [shape["coordinates"]] if shape["type"] == "Polygon" else shape["coordinates"]
-    lon, lat = [], []
-    for ring in (ring for polygon in polygons for ring in polygon):
-        points = np.array(ring, dtype=np.float64)
-        at_edge = (np.abs(points[:, 0]) == 180) & (np.abs(np.roll(points[:, 0], 1)) == 180)
-        at_edge[0] = False
-        breaks = np.flatnonzero(at_edge)
-        for turn in _TURNS:
-            lon.append(np.append(np.insert(points[:, 0] + turn, breaks, np.nan), np.nan))
-            lat.append(np.append(np.insert(points[:, 1], breaks, np.nan), np.nan))
-    return np.concatenate(lon), np.concatenate(lat)
+    repeated = {name: list(values) * len(TURNS) for name, values in columns.items()}
+    return {"lon": np.concatenate([lon + turn for turn in TURNS]), "lat": np.tile(lat, len(TURNS)), **repeated}

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 from ..errors import PlaceError, QueryError, SatclipIndexError
-from ..question import Bounds
 from .desk import Answer, Desk, Picture
+from .drawing import rings_of
 from .state import LONGEST_LINK_AREA, Example, State, View, parse_number, read_area
 from .tables import Table, Upload
 from .telling import KINDS, describe_answer, describe_state, download
@@ -109,7 +109,7 @@ class Session:
         try:
             state = State.of_link(parse_qs(str(message.get("link", "")).removeprefix("?"), max_num_fields=200))
             if state.within:
-                _check_area(state.within)
+                rings_of(state.within)
         except (SatclipIndexError, ValueError) as error:
             self._complain(f"The link was not understood: {error}", None)
             state = State()
@@ -226,21 +226,25 @@ class Session:
         self._asked += 1
         asked, size, table = self._asked, self._size, self._table
         number = message.get("n")
-        if not state.examples:
+        if not state.examples and not state.within:
             self._show(asked, state, None, None, number)
             return
         last = self._answer if self._searched is table else None
 
-        def work() -> tuple[Answer, Picture] | None:
+        def work() -> tuple[Answer | None, Picture | None] | None:
             if asked != self._asked:
                 return None
+            if state.within:
+                rings_of(state.within)  # kept for when it is drawn, on the event loop
+            if not state.examples:
+                return None, None
             if last is not None and last.state.question == state.question:
                 answer = replace(last, state=state)
             else:
                 answer = self._desk.answer(state, table if state.table else None)
             return answer, self._desk.picture(answer, state.view, size)
 
-        def show(made: tuple[Answer, Picture] | None) -> None:
+        def show(made: tuple[Answer | None, Picture | None] | None) -> None:
             if made is not None:
                 self._searched = table
                 self._show(asked, state, *made, number)
@@ -248,6 +252,8 @@ class Session:
         def take_back() -> None:
             if asked == self._asked:
                 self._state = replace(self._good, view=state.view)
+                if not self._shown:  # a link that cannot be answered opens an empty page
+                    self._show(asked, self._state, None, None, number)
 
         costly = state.table or len(state.within) > LONGEST_LINK_AREA
         self._work(self._slow if costly else self._pool, work, show, message, take_back)
@@ -308,7 +314,3 @@ def _size_of(message: Message) -> tuple[int, int]:
     """Return the pixels of the map, (width, height)."""
     width, height = (int(parse_number("size", side)) for side in message["size"])
     return max(width, 1), max(height, 1)
-
-
-def _check_area(text: str) -> None:
-    Bounds.of(within=read_area(text))

@@ -14,7 +14,7 @@ LONGEST_LINK_AREA = 1500  # characters of GeoJSON: servers and chat programs cut
 _LONGEST_TEXT = {"place": 200, "where": 2000, "table": 200, "within_name": 200}
 _FARTHEST_KM = 20_100.0  # half way round the Earth
 _RULES = {"exclude": "exclude_within_km", "apart": "apart_km", "k": "k", "min": "min_similarity", "res": "res"}
-_TEXTS = {"where": "where", "table": "table", "within": "within", "area": "within_name"}
+_TEXTS = {"where": "where", "table": "table", "within": "within"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class State:
             parts.append(("ocean", "1"))
         fits = len(self.within) <= LONGEST_LINK_AREA
         for key, name in _TEXTS.items():
-            if (text := getattr(self, name)) and (fits or not name.startswith("within")):
+            if (text := getattr(self, name)) and (fits or name != "within"):
                 parts.append((key, text))
         if self.view != plain.view:
             parts.append(("at", ",".join(map(number, (self.view.lon, self.view.lat, self.view.width)))))

@@ -131,7 +131,11 @@ class Table:
         source = Source.open(path)
         if (source.rows or 0) > MOST_ROWS:
             raise TableError(f"{path} has {source.rows:,} rows; at most {MOST_ROWS:,} can be loaded here.")
-        geometry = find_position(path, source.types, cells=True).geometry
+        try:
+            geometry = find_position(path, source.types, cells=True).geometry
+        except TableError:
+            columns = ", ".join(source.types)
+            raise TableError(f"{path} has no columns lon and lat, cell, or geometry; it has {columns[:300]}.") from None
         columns = ", ".join(
             f"{portable(name, kind, geometry='ST_AsWKB')} AS {quoted(GEOMETRY if name == geometry else name)}"
             for name, kind in source.types.items()

@@ -70,13 +70,17 @@ def test_the_command_gives_the_very_answer_of_the_page(state, atlas, cli, tmp_pa
         table.close()
 
 
-def test_an_area_that_was_drawn_is_written_to_a_file_first_by_the_shell(tmp_path):
+def test_an_area_is_written_to_a_file_first_by_the_shell(tmp_path):
     import subprocess
 
     state = State((Example("Lima"),), within=TRIANGLE)
     first = like_command(state, "atlas").partition(" && ")[0]
     subprocess.run(["sh", "-c", first], cwd=tmp_path, check=True)
     assert json.loads((tmp_path / "area.geojson").read_text()) == json.loads(TRIANGLE)
-    named = State((Example("Lima"),), within=TRIANGLE, within_name="my area.geojson")
-    assert like_command(named, "atlas").startswith("satclip-index like Lima ")
-    assert "--within 'my area.geojson'" in like_command(named, "atlas")
+
+
+def test_a_large_area_is_named_by_its_own_file():
+    area = json.dumps({"type": "Polygon", "coordinates": [[[i / 50, 1] for i in range(500)]]})
+    line = like_command(State((Example("Lima"),), within=area, within_name="my area.geojson"), "atlas")
+    assert line.startswith("satclip-index like Lima ")
+    assert "--within 'my area.geojson'" in line

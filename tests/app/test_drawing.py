@@ -3,9 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satclip_index.app.drawing import NOTHING, STEPS, Steps, canvas_of, lines_in, with_room
+from satclip_index.app.drawing import NOTHING, STEPS, Steps, canvas_of, lines_in, rings_of, with_room
 from satclip_index.app.state import View
 from satclip_index.colors import Scale, palette
+from satclip_index.errors import PlaceError
 from satclip_index.heat import WORLD
 from satclip_index.outlines import outlines
 
@@ -66,6 +67,21 @@ def test_lines_are_those_of_the_outlines_on_every_side_of_the_antimeridian(view,
         ]:
             assert (x, y) in drawn
     assert np.nanmax(np.abs(np.diff(lon))) < 60  # nothing goes across the map
+
+
+def test_an_area_over_the_antimeridian_is_drawn_without_a_line_along_it():
+    box = '{"type": "Polygon", "coordinates": [[[170, -10], [-170, -10], [-170, 10], [170, 10], [170, -10]]]}'
+    lon, lat = rings_of(box)
+    at_edge = (lon[1:] == lon[:-1]) & (lon[1:] % 360 == 180)
+    assert not at_edge.any()
+    assert {-190, -180, -170, 170, 180, 190} <= set(lon[np.isfinite(lon)])
+    assert set(lat[np.isfinite(lat)]) == {-10, 10}
+
+
+@pytest.mark.parametrize("text", ['{"type": "Point", "coordinates": [1, 2]}', "{}", '{"type": "Polygon"}', "[]"])
+def test_what_is_no_area_is_refused(text):
+    with pytest.raises(PlaceError):
+        rings_of(text)
 
 
 @given(st.lists(st.tuples(st.floats(-180, 180), st.floats(-90, 90)), max_size=40), st.floats(0.1, 50))

@@ -272,6 +272,23 @@ def test_a_link_that_is_wrong_opens_an_empty_page_and_says_why(atlas, link):
     assert visit.screen.said[-1]["kind"] == "state"
 
 
+def test_a_link_that_cannot_be_answered_opens_an_empty_page_and_says_why(atlas):
+    visit = Visit(atlas)
+    said = visit.ask("hello", size=[400, 200], link="?like=Nairobbi&at=1,2,30")
+    assert (said["kind"], said["n"]) == ("error", 1)
+    assert "Did you mean Nairobi" in said["text"]
+    state = visit.screen.said[-2]
+    assert (state["kind"], state["n"], state["answer"], state["view"]) == ("state", 1, None, [1, 2, 30])
+    assert visit.ask("add", place="Lima")["kind"] == "state"
+
+
+def test_an_area_without_an_example_is_drawn_and_one_that_is_none_is_not_kept(visit):
+    assert visit.ask("area", text=TRIANGLE, name="")["within"] == "drawn here"
+    wrong = visit.ask("area", text='{"type": "Point", "coordinates": [1, 2]}', name="x")
+    assert "must be polygons" in wrong["text"]
+    assert visit.ask("add", place="Lima")["within"] == "drawn here"
+
+
 def test_a_link_with_a_table_asks_for_the_file(atlas):
     visit = Visit(atlas)
     said = visit.ask("hello", size=[400, 200], link="?like=Lima&table=my.csv&where=a")

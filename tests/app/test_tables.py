@@ -106,7 +106,7 @@ def test_a_table_of_too_many_rows_is_refused(monkeypatch):
         ("x.exe", b"", "no table that can be loaded"),
         ("x.csv.gz", b"", "no table that can be loaded"),
         ("x.parquet", b"not Parquet", "^x.parquet could not be read"),
-        ("x.csv", b"a,b\n1,2\n", "^x.csv has no coordinates"),
+        ("x.csv", b"a,b\n1,2\n", "^x.csv has no columns lon and lat, cell, or geometry; it has a, b"),
         ("x.json", b"{", "^x.json"),
         ("x.geojson", b"[" * 10_000, "x.geojson"),
     ],

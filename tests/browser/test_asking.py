@@ -99,7 +99,7 @@ def test_an_area_is_drawn_by_clicks_and_holds_every_answer(visit):
     lon, lat = numbers(page, "Lon"), numbers(page, "Lat")
     assert lon.size
     assert ((lon > 59) & (lon < 101) & (lat > 4) & (lat < 36)).all()
-    assert page.locator("#command").inner_text().startswith("echo '{")
+    assert page.locator("#command").inner_text().startswith("printf %s '{")
     ask(page, lambda: page.get_by_role("button", name="Remove the area").click())
     assert "within=" not in page.url
 
@@ -113,7 +113,7 @@ def test_a_geojson_file_bounds_the_search_and_a_broken_one_is_complained_of(visi
     inside = rows(page)
     lon, lat = numbers(page, "Lon"), numbers(page, "Lat")
     assert ((lon > 60) & (lon < 100) & (lat > 5) & (lat < 35)).all()
-    assert "--within india.geojson" in page.locator("#command").inner_text()
+    assert "Searching within india.geojson" in page.locator("#area-said").inner_text()
     ask(page, lambda: field.set_input_files(tmp_path / "broken.geojson"))
     said = page.get_by_role("alert").inner_text()
     assert "not readable GeoJSON" in said
@@ -130,6 +130,13 @@ def test_a_city_that_is_none_is_complained_of_with_the_nearest_spelling(visit):
     page.get_by_label("A place: city, lon,lat or H3 cell").fill("Nairobi")
     ask(page, lambda: page.keyboard.press("Enter"))
     assert page.locator("#error").inner_text() == ""
+    assert len(rows(page)) == 10
+
+
+def test_a_link_to_a_city_that_is_none_opens_a_page_that_works(visit):
+    page = visit("?like=Nairobbi&at=36,0,40")
+    assert "Did you mean Nairobi" in page.get_by_role("alert").inner_text()
+    click(page, 36.8, -1.3)
     assert len(rows(page)) == 10
 
 
