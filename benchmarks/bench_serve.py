@@ -41,6 +41,8 @@ class Person:
         socket = await websocket_connect(
             address.replace("http", "ws") + "ws", subprotocols=["bokeh", token[1]], max_message_size=1 << 30
         )
+        assert socket.protocol
+        socket.protocol.set_nodelay(True)  # as browsers do
         for _ in range(3):
             await socket.read_message()  # the server says that it is ready
         person = cls(socket, list(json.loads(roots[1]))[1])

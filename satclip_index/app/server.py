@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import signal
+import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -64,6 +65,8 @@ def serve_map(
         sockets, bound = bind_sockets(host, port)
     except OSError as error:
         raise QueryError(_cannot_listen(error, host, port)) from None
+    for opened in sockets:  # what it accepts inherits this: an answer is many small writes, each would wait for 40 ms
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     names = {"localhost", "127.0.0.1", f"[{host}]" if ":" in host else host}
     own = [f"{name}:{bound}" for name in sorted(names)]
     about = {"resolutions": atlas.resolutions, "encoder": atlas.manifest.encoder["name"]}
