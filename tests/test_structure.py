@@ -98,6 +98,7 @@ RANKS = {
     "satclip_index.app.command": 15,
     "satclip_index.app.tables": 15,
     "satclip_index.app.drawing": 15,
+    "satclip_index.app.loading": 16,
     "satclip_index.app.desk": 16,
     "satclip_index.app.telling": 17,
     "satclip_index.app.session": 18,

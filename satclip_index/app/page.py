@@ -115,7 +115,7 @@ class Page:
 
 
 def build_page(document: Document, *, desk: Desk, pool: Executor, slow: Executor, about: dict[str, Any]) -> None:
-    """Make a new visitor's document: his page and his session."""
+    """Make a new visitor's document: a page, and the session behind it."""
     page = Page(document)
     page.connect(Session(desk, pool, slow, page))
     document.title = "satclip-index: places like this one"

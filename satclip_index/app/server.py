@@ -61,12 +61,7 @@ def serve_map(
     origins = check_origins(allow_origins)
     desk = Desk(atlas)
     pool, slow = (ThreadPoolExecutor(threads, thread_name_prefix="satclip-index") for threads in (_THREADS, 1))
-    try:
-        sockets, bound = bind_sockets(host, port)
-    except OSError as error:
-        raise QueryError(_cannot_listen(error, host, port)) from None
-    for opened in sockets:  # what it accepts inherits this: an answer is many small writes, each would wait for 40 ms
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sockets, bound = _listen(host, port)
     names = {"localhost", "127.0.0.1", f"[{host}]" if ":" in host else host}
     own = [f"{name}:{bound}" for name in sorted(names)]
     about = {"resolutions": atlas.resolutions, "encoder": atlas.manifest.encoder["name"]}
@@ -78,6 +73,17 @@ def serve_map(
     finally:
         for threads in (pool, slow):
             threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _listen(host: str, port: int) -> tuple[list[socket.socket], int]:
+    """Return sockets that listen, and their port."""
+    try:
+        sockets, bound = bind_sockets(host, port)
+    except OSError as error:
+        raise QueryError(_cannot_listen(error, host, port)) from None
+    for opened in sockets:  # what it accepts inherits this: an answer is many small writes, and each would wait 40 ms
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sockets, bound
 
 
 def check_origins(origins: Sequence[str]) -> list[str]:

@@ -1,7 +1,5 @@
 """One person's page: hears what is asked, has it answered off the event loop, and shows the newest answer."""
 
-import base64
-import binascii
 import json
 import logging
 from collections.abc import Callable
@@ -13,14 +11,14 @@ from urllib.parse import parse_qs
 from ..errors import PlaceError, QueryError, SatclipIndexError
 from .desk import Answer, Desk, Picture
 from .drawing import rings_of
-from .state import LONGEST_LINK_AREA, Example, State, View, parse_number, read_area
-from .tables import Table, Upload
+from .loading import Loading
+from .state import LONGEST_LINK_AREA, RULES, Example, State, View, parse_number, read_area
+from .tables import Table
 from .telling import KINDS, describe_answer, describe_state, download
 
 MOST_AREA_BYTES = 2_000_000
 _LOG = logging.getLogger(__name__)
 _SORRY = "Something went wrong here; it was not your doing. Try again, or see what the server's log says."
-_RULES = {"k": "k", "res": "res", "exclude": "exclude_within_km", "apart": "apart_km", "min": "min_similarity"}
 _MAY_BE_NONE = ("res", "min")
 
 Message = dict[str, Any]
@@ -64,9 +62,8 @@ class Session:
         self._state = self._good = State()
         self._size = (800, 400)
         self._answer: Answer | None = None
-        self._table: Table | None = None
+        self._loading = Loading(slow)
         self._searched: Table | None = None  # when the answer was found
-        self._upload: Upload | None = None
         self._asked, self._shown, self._closed = 0, 0, False
         self._does: dict[str, Callable[[Message], None]] = {
             "hello": self._hello,
@@ -100,9 +97,7 @@ class Session:
         """Remove what the person loaded."""
         self._closed = True
         self._asked += 1
-        for loaded in (self._upload, self._table):
-            if loaded is not None:
-                loaded.close()
+        self._loading.close()
 
     def _hello(self, message: Message) -> None:
         self._size = _size_of(message)
@@ -146,7 +141,7 @@ class Session:
             changed = replace(self._state, where=str(value).strip())
         else:
             none = name in _MAY_BE_NONE and value in (None, "")
-            rule: dict[str, Any] = {_RULES[name]: None if none else parse_number(name, value)}
+            rule: dict[str, Any] = {RULES[name]: None if none else parse_number(name, value)}
             changed = replace(self._state, **rule)
         self._ask(changed, message)
 
@@ -160,51 +155,22 @@ class Session:
         self._ask(replace(self._state, within=text, within_name=name if text else ""), message)
 
     def _receive(self, message: Message) -> None:
-        if message["i"] == 0:
-            if self._upload is not None:
-                self._upload.close()
-            self._upload = Upload(str(message["name"]))
-        upload = self._upload
-        if upload is None:
-            return  # it was too large, and that was said
-        try:
-            upload.write(base64.b64decode(message["data"], validate=True))
-        except (SatclipIndexError, binascii.Error):
-            self._upload = None
-            raise
-        if message["i"] + 1 == message["of"]:
-            self._upload = None
-            self._work(
-                self._slow, lambda: self._load(upload), lambda table: self._search_among(table, message), message
-            )
-
-    def _load(self, upload: Upload) -> Table | None:
-        """Return the table that was loaded; none if nobody waits for it any more."""
-        table = Table(upload)
-        if not self._closed:
-            return table
-        table.close()
-        return None
+        if read := self._loading.receive(message):
+            self._work(self._slow, read, lambda table: self._search_among(table, message), message)
 
     def _search_among(self, table: Table | None, message: Message) -> None:
         if table is None:
             return
-        self._forget_table()
-        self._table = table
+        self._loading.keep(table)
         self._screen.say({"kind": "table", "name": table.name, "columns": table.columns})
         self._ask(replace(self._state, table=table.name, where=""), message)
 
     def _drop_table(self, message: Message) -> None:
-        self._forget_table()
+        self._loading.drop()
         self._ask(replace(self._state, table="", where=""), message)
 
-    def _forget_table(self) -> None:
-        if self._table is not None:
-            self._table.close()
-        self._table = None
-
     def _clear(self, message: Message) -> None:
-        self._forget_table()
+        self._loading.drop()
         self._ask(State(view=self._state.view), message)
 
     def _tell_at(self, message: Message) -> None:
@@ -224,7 +190,7 @@ class Session:
         """Have a state answered and shown; what was asked before and has not begun is left."""
         self._state = state
         self._asked += 1
-        asked, size, table = self._asked, self._size, self._table
+        asked, size, table = self._asked, self._size, self._loading.table
         number = message.get("n")
         if not state.examples and not state.within:
             self._show(asked, state, None, None, number)
@@ -278,14 +244,20 @@ class Session:
                 _LOG.exception("A question was not answered")
                 complaint = _SORRY
             else:
-                self._screen.later(lambda: then(done))
+                self._screen.later(lambda: finish(done))
                 return
+            self._screen.later(lambda: complain(complaint))
 
-            def complain() -> None:
-                otherwise()
-                self._complain(complaint, number)
+        def finish(done: Any) -> None:
+            try:
+                then(done)
+            except Exception:
+                _LOG.exception("An answer was not shown")
+                complain(_SORRY)
 
-            self._screen.later(complain)
+        def complain(text: str) -> None:
+            otherwise()
+            self._complain(text, number)
 
         pool.submit(run)
 

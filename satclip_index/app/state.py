@@ -13,7 +13,7 @@ MOST_EXAMPLES, MOST_PLACES = 50, 200
 LONGEST_LINK_AREA = 1500  # characters of GeoJSON: servers and chat programs cut links of more than a few thousand
 _LONGEST_TEXT = {"place": 200, "where": 2000, "table": 200, "within_name": 200}
 _FARTHEST_KM = 20_100.0  # half way round the Earth
-_RULES = {"exclude": "exclude_within_km", "apart": "apart_km", "k": "k", "min": "min_similarity", "res": "res"}
+RULES = {"exclude": "exclude_within_km", "apart": "apart_km", "k": "k", "min": "min_similarity", "res": "res"}
 _TEXTS = {"where": "where", "table": "table", "within": "within"}
 
 
@@ -130,7 +130,7 @@ class State:
         """
         plain, parts = State(), [("like", text) for text in self.like()]
         parts += [("unlike", text) for text in self.unlike()]
-        for key, name in _RULES.items():
+        for key, name in RULES.items():
             value = getattr(self, name)
             if value != getattr(plain, name):
                 parts.append((key, number(value)))
@@ -154,7 +154,7 @@ class State:
             If a value is not what its name wants.
         """
         given: dict[str, Any] = {}
-        for key, name in (_RULES | _TEXTS).items():
+        for key, name in (RULES | _TEXTS).items():
             if values := arguments.get(key):
                 given[name] = values[-1] if key in _TEXTS else parse_number(key, values[-1])
         if values := arguments.get("at"):

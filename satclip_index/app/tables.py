@@ -22,6 +22,7 @@ MOST_ROWS = 1_000_000
 KINDS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".geojson", ".parquet", ".geoparquet")
 _MEMORY = "256MB"
 _ROWS_AT_ONCE = 65_536
+_MOST_KEPT = 4  # files of conditions
 _SECONDS = 5  # that a condition may take
 
 
@@ -95,6 +96,7 @@ class Table:
         self.name = upload.name
         self._folder, self._lock = TemporaryDirectory(prefix="satclip-index-"), Lock()
         self._kept: dict[str, Path] = {}
+        self._written = 0
         self._connection: Connection | None = None
         try:
             with _called(upload):
@@ -116,6 +118,8 @@ class Table:
         with self._lock:
             if condition not in self._kept:
                 self._kept[condition] = self._write(condition)
+                if len(self._kept) > _MOST_KEPT:
+                    self._kept.pop(next(iter(self._kept))).unlink()
             return self._kept[condition]
 
     def close(self) -> None:
@@ -147,13 +151,15 @@ class Table:
         self._connection = connection
         with reading(path):
             connection.execute(f"CREATE TABLE rows AS FROM {table_in(folder / 'rows.parquet')}")
+        (folder / "rows.parquet").unlink()
         connection.execute(f"SET GLOBAL max_execution_time = {1000 * _SECONDS}")
         lock(connection)
         return {name: kind for name, kind, *_ in connection.execute("DESCRIBE rows").fetchall()}
 
     def _write(self, condition: str) -> Path:
         assert self._connection is not None
-        path = Path(self._folder.name) / f"{len(self._kept)}.parquet"
+        self._written += 1
+        path = Path(self._folder.name) / f"{self._written}.parquet"
         chosen = ""
         with self._connection.cursor() as connection:
             if condition:

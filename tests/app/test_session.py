@@ -77,6 +77,7 @@ def visit(atlas):
     visit.ask("hello", size=[400, 200], link="")
     yield visit
     visit.session.close()
+    visit.work()
 
 
 def test_a_new_page_shows_nothing_and_asks_nothing(visit):
@@ -244,12 +245,13 @@ def test_a_table_of_the_same_name_replaces_the_first(visit):
 
 def test_a_page_that_is_left_keeps_no_file(visit):
     visit.ask("part", name="my.csv", i=0, of=1, data=base64.b64encode(CSV).decode())
-    folder = visit.session._table.rows_where("").parent
+    folder = visit.session._loading.table.rows_where("").parent
     visit.send("part", name="more.csv", i=0, of=2, data=base64.b64encode(CSV).decode())
-    partial = visit.session._upload.path.parent
+    partial = visit.session._loading._upload.path.parent
     assert folder.exists()
     assert partial.exists()
     visit.session.close()
+    visit.work()
     assert not folder.exists()
     assert not partial.exists()
 
@@ -315,6 +317,26 @@ def test_hovering_says_what_lies_there(visit):
     assert (said["kind"], said["lon"], said["lat"]) == ("at", 10, 20)
     assert -1 <= said["similarity"] <= 1
     assert 0 <= said["percentile"] <= 100
+
+
+def test_an_answer_that_cannot_be_shown_gives_a_general_word_and_a_line_in_the_log(visit, monkeypatch, caplog):
+    monkeypatch.setattr(visit.screen, "show_pins", lambda *_: 1 / 0)
+    said = visit.ask("add", place="Lima")
+    assert (said["kind"], said["n"]) == ("error", visit.n)
+    assert "Something went wrong" in said["text"]
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_table_is_not_removed_while_a_question_of_it_waits(visit):
+    visit.ask("add", place="Tokyo")
+    visit.ask("part", name="my.csv", i=0, of=1, data=base64.b64encode(CSV).decode())
+    folder = visit.session._loading.table.rows_where("").parent
+    visit.send("set", name="where", value="population > 5e6")
+    visit.send("drop table")
+    assert folder.exists()
+    visit.work()
+    assert not folder.exists()
+    assert visit.screen.said[-1]["table"] == ""
 
 
 def test_too_few_answers_are_explained(visit):

@@ -43,6 +43,14 @@ def test_a_condition_leaves_the_rows_of_which_it_holds(table):
     assert table.rows_where("population > 5e6 -- of people") == path
 
 
+def test_only_the_last_few_conditions_take_room(table):
+    for least in range(9):
+        path = table.rows_where(f"population > {least}")
+        assert len(rows(path)) == 3
+    assert len(list(path.parent.glob("*.parquet"))) == 4
+    assert len(rows(table.rows_where("population > 0"))) == 3
+
+
 @pytest.mark.parametrize(
     "condition",
     [
