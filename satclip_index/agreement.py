@@ -139,13 +139,11 @@ def _tree_rows(columns: dict[str, NDArray[Any]], tree: Tree, rows: slice) -> Ite
     if not (np.abs(length - 1) <= tree.norm_slack + 1e-12).all():
         yield "understates how far lengths are from 1, in the rows"
     for level, first in enumerate(tree.levels[:-1]):
-        starts = nodes.rows[first : tree.levels[level + 1], 0]
-        begin, end = np.searchsorted(starts, [rows.start, rows.stop])
+        bounds = nodes.rows[first : tree.levels[level + 1]]
+        begin, end = np.searchsorted(bounds[:, 1], rows.start, "right"), np.searchsorted(bounds[:, 0], rows.stop)
         some = slice(first + begin, first + end)
-        start = np.append(nodes.rows[some, 0], rows.stop) - rows.start
-        if not start.size - 1 or start[0] != 0:
-            yield f"has a node of resolution {level} over more than the rows"
-            continue
+        start = np.append(np.maximum(nodes.rows[some, 0], rows.start), rows.stop) - rows.start
+        whole = (nodes.rows[some, 0] >= rows.start) & (nodes.rows[some, 1] <= rows.stop)
         directions = nodes.centroid[some].astype(np.float64) * nodes.scale[some, None]
         angle = np.arccos(np.clip(balls.least_cosines(vectors, length, directions, start), -1, 1))
         apart = np.linalg.norm(point - np.repeat(nodes.point[some], np.diff(start), axis=0), axis=1)
@@ -155,7 +153,7 @@ def _tree_rows(columns: dict[str, NDArray[Any]], tree: Tree, rows: slice) -> Ite
             yield f"has a ball of resolution {level} that leaves an embedding out, in the rows"
         if not (reach <= nodes.reach[some] + _ANGLE_ERROR).all():
             yield f"has a cap of resolution {level} that leaves a place out, in the rows"
-        if not np.array_equal(nodes.land[some], land):
+        if not np.array_equal(nodes.land[some][whole], land[whole]) or (nodes.land[some] < land).any():
             yield f"has nodes of resolution {level} that are land where their rows are not, or the other way"
 
 

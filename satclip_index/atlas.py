@@ -13,11 +13,13 @@ from . import grid
 from .asking import Asking
 from .callbacks import Progress
 from .components import Components
+from .fetched import Copy
 from .globe import components_picture
 from .heat import WORLD
 from .manifest import ENCODER_NAME, Manifest
 from .notebook import atlas_table
 from .picture import Bounds, check_installed
+from .remote import Remote, located
 from .search.index import Index
 
 if TYPE_CHECKING:
@@ -37,25 +39,30 @@ class Atlas(Asking):
 
     Parameters
     ----------
-    path : Path
-        Its folder.
+    path : Path or Copy
+        Its folder, or the copy of one at a URL.
     manifest : Manifest
         What the folder holds.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        self.path, self.manifest = path, manifest
+    def __init__(self, path: Path | Copy, manifest: Manifest) -> None:
+        self._where, self.manifest = path, manifest
         self._indexes: dict[int, Index] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.path, self.manifest)  # what it has open is opened anew elsewhere
+        return type(self), (self._where, self.manifest)  # what it has open is opened anew elsewhere
 
     def __repr__(self) -> str:
         held = ", ".join(f"res {res}: {entry.count:,} cells" for res, entry in self.manifest.resolutions.items())
-        return f"Atlas({str(self.path)!r}, encoder {self.manifest.encoder['name']!r}, {held})"
+        return f"Atlas({str(self._where)!r}, encoder {self.manifest.encoder['name']!r}, {held})"
 
     def _repr_html_(self) -> str:
-        return atlas_table(self.path, self.manifest)
+        return atlas_table(str(self._where), self.manifest)
+
+    @property
+    def path(self) -> Path:
+        """Its folder; files of an atlas at a URL that are not on this machine are fetched first."""
+        return self._where.folder if isinstance(self._where, Copy) else self._where
 
     @property
     def resolutions(self) -> list[int]:
@@ -210,6 +217,45 @@ class Atlas(Asking):
 
         return write_standalone(self.path, self.manifest, Path(path), res=res, force=force, progress=progress)
 
+    def to_lance(
+        self,
+        destination: str | Path,
+        *,
+        res: int | Sequence[int] | None = None,
+        force: bool = False,
+        progress: Progress | None = None,
+    ) -> str:
+        """Write LanceDB tables, one a resolution, and return what ``lancedb.connect`` takes to open them.
+
+        Parameters
+        ----------
+        destination : str or Path
+            A folder, or a URL such as ``s3://BUCKET/NAME``.
+        res : int or sequence of int, optional
+            Which resolutions of the atlas; all by default.
+        force : bool
+            Replace such tables that are there.
+        progress : function of (cells written, total), optional
+
+        Raises
+        ------
+        MissingExtraError
+            If LanceDB is not installed.
+        AtlasExistsError, ResolutionError, OutputError
+            If anything is there, if the atlas does not hold a resolution, if it cannot be written.
+
+        Notes
+        -----
+        The table ``cells_4`` has the stored vectors in ``embedding``, an index that a search with ``refine_factor``
+        re-ranks by them, and ``cell``, ``lon``, ``lat``, ``land`` and ``parent_0`` to ``parent_2`` to filter by. The
+        similarity of an answer is ``1 - _distance`` of a search with ``distance_type("dot")``. A folder is there whole
+        or not at all. At a URL each table is: first its cells, then its indexes; what a replaced one held stays for
+        whoever reads it, until LanceDB's ``optimize``.
+        """
+        from .lance_export import write_lance
+
+        return write_lance(self.manifest, self.cells, destination, res=res, force=force, progress=progress)
+
     def join(self, table: Any, **options: "Unpack[JoinOptions]") -> "Joined":
         """Return a table with columns for the cell that each row lies in, as a stream.
 
@@ -251,8 +297,17 @@ class Atlas(Asking):
         return embedding
 
 
-def open_atlas(path: str | Path = "atlas") -> Atlas:
-    """Return the atlas in a folder, after a cheap check that its files are all there.
+def open_atlas(path: str | Path = "atlas", *, progress: Progress | None = None) -> Atlas:
+    """Return the atlas in a folder, after a cheap check that its files are all there, or at a URL.
+
+    Parameters
+    ----------
+    path : str or Path
+        A folder, or a URL of any file system that fsspec knows, such as ``s3://bucket/world``. At once its manifest is
+        read; its other files are fetched when they are first needed, into ``~/.cache/satclip-index`` or the folder
+        that SATCLIP_CACHE names, each compared with its SHA-256. They are kept there.
+    progress : function of (done, total), optional
+        Called with bytes while files are fetched.
 
     Raises
     ------
@@ -260,6 +315,11 @@ def open_atlas(path: str | Path = "atlas") -> Atlas:
         If there is none, or its build never finished.
     CorruptAtlasError
         If a file is missing, has another size, or the manifest cannot be read.
+    RemoteError
+        If the URL cannot be reached.
     """
-    path = Path(path)
-    return Atlas(path, Manifest.read(path))
+    where = located(path)
+    if isinstance(where, Remote):
+        copy = Copy(where, progress)
+        return Atlas(copy, copy.manifest)
+    return Atlas(where, Manifest.read(where))

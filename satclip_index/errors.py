@@ -61,6 +61,10 @@ class OutputError(SatclipIndexError, OSError):
     """A result cannot be written where it was asked for."""
 
 
+class RemoteError(SatclipIndexError, OSError):
+    """What is at a URL cannot be reached, read or written."""
+
+
 class ConfigError(SatclipIndexError, ValueError):
     """A training configuration is incomplete or contradictory."""
 

@@ -17,6 +17,7 @@ Cells = NDArray[np.uint64]
 MAX_RES = 15
 EARTH_RADIUS_KM = 6371.0088  # mean radius, IUGG 1980 (Moritz 2000); the sphere is within 0.5 % of the ellipsoid
 _SHARD_ROWS = 32_768
+_FINEST_OF_BASE_CELLS = 6  # the finest resolution whose shards are whole base cells
 _MANY_POINTS = 32  # from here on a k-d tree is faster, its import of scipy included
 
 # The 64 bits of a cell: 1 reserved, 4 mode, 3 reserved, 4 resolution, 7 base cell, then 15 digits of 3 bits, the
@@ -74,15 +75,19 @@ def cells_at(res: int) -> Cells:
     return descendants(_base_cells(), check_res(res))
 
 
-def shard_roots(res: int) -> list[Cells]:
-    """Return the base cells of each shard of a resolution: consecutive ones, until about 32,768 rows are together.
+@lru_cache(maxsize=MAX_RES + 1)
+def shard_roots(res: int) -> tuple[Cells, ...]:
+    """Return the ancestors whose descendants are each shard of a resolution, in row order.
 
-    A shard is one Parquet file, and the unit in which an atlas is built.
+    A shard is one Parquet file, and the unit in which an atlas is built: consecutive base cells until about 32,768 rows
+    are together; or, at res 7 and finer, one cell six resolutions up, of 117,649 rows at most.
     """
+    if res > _FINEST_OF_BASE_CELLS:
+        return tuple(cells_at(res - _FINEST_OF_BASE_CELLS)[:, None])
     bases = _base_cells()
     per_base = cell_count(res) / bases.size
     shards = max(1, min(bases.size, round(bases.size * per_base / _SHARD_ROWS)))
-    return np.array_split(bases, shards)
+    return tuple(np.array_split(bases, shards))
 
 
 def descendants(cells: Cells, res: int) -> Cells:

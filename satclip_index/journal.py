@@ -33,24 +33,26 @@ class Journal:
         The finished ones, by name.
     """
 
-    def __init__(self, root: Path, build: dict[str, Any], parts: dict[str, Part]) -> None:
+    def __init__(
+        self, root: Path, build: dict[str, Any], parts: dict[str, Part], written: Callable[[], None] | None = None
+    ) -> None:
         self.root, self.build, self.parts = root, build, parts
-        self._lock = Lock()
+        self._lock, self._written = Lock(), written
 
     @classmethod
-    def start(cls, root: Path, build: dict[str, Any]) -> Self:
-        """Return a new journal in a folder."""
+    def start(cls, root: Path, build: dict[str, Any], written: Callable[[], None] | None = None) -> Self:
+        """Return a new journal in a folder; ``written`` is called whenever the file has grown."""
         (root / JOURNAL_NAME).unlink(missing_ok=True)
-        journal = cls(root, build, {})
+        journal = cls(root, build, {}, written)
         journal._append({"build": build})
         return journal
 
     @classmethod
-    def read(cls, root: Path) -> Self | None:
+    def read(cls, root: Path, written: Callable[[], None] | None = None) -> Self | None:
         """Return the journal of a folder, up to the first line that cannot be read, or None if there is none."""
         try:
             first, *lines = (root / JOURNAL_NAME).read_bytes().split(b"\n")[:-1]
-            journal = cls(root, dict(json.loads(first)["build"]), {})
+            journal = cls(root, dict(json.loads(first)["build"]), {}, written)
         except (OSError, ValueError, KeyError, TypeError):
             return None
         for line in lines:
@@ -75,12 +77,18 @@ class Journal:
         lines = [{"build": self.build}, *(_line(name, part) for name, part in self.parts.items())]
         with replacing(self.root / JOURNAL_NAME) as partial:
             partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        self._tell()
 
     def _append(self, line: dict[str, Any]) -> None:
         with (self.root / JOURNAL_NAME).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._written:
+            self._written()
 
 
 def _line(name: str, part: Part) -> dict[str, Any]:

@@ -117,15 +117,30 @@ class Manifest:
         path = root / MANIFEST_NAME
         if not path.is_file():
             raise AtlasNotFoundError(f"No atlas at {root}/. Build one: satclip-index build --atlas {root}")
-        remedy = f"Build it again: satclip-index build --atlas {root} --force"
+        remedy = _remedy(root)
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            version = raw["format_version"]
-        except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
+            text = path.read_bytes()
+        except OSError as error:
             raise CorruptAtlasError(f"{path} cannot be read ({_brief(error)}). {remedy}") from None
+        manifest = cls.parse(text, str(root))
+        if check_files and (wrong := next(manifest.wrong_sizes(root), None)):
+            if not manifest._is_current(root):  # it was replaced between a glance at the one and the other
+                return cls.read(root)
+            raise CorruptAtlasError(f"{root / wrong[0]} {wrong[1]}. {remedy}")
+        return manifest
+
+    @classmethod
+    def parse(cls, text: bytes, where: str) -> Self:
+        """Return the manifest of that text, or raise CorruptAtlasError; ``where`` is the atlas, for messages."""
+        name, remedy = f"{where}/{MANIFEST_NAME}", _remedy(where)
+        try:
+            raw = json.loads(text.decode())
+            version = raw["format_version"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise CorruptAtlasError(f"{name} cannot be read ({_brief(error)}). {remedy}") from None
         if version != FORMAT_VERSION:
             raise CorruptAtlasError(
-                f"{path} has format version {version!r}; this program reads {FORMAT_VERSION}. "
+                f"{name} has format version {version!r}; this program reads {FORMAT_VERSION}. "
                 "Use the version of satclip-index that made it, or build it again with --force."
             )
         try:
@@ -139,15 +154,11 @@ class Manifest:
             files = tuple(FileEntry(**entry) for entry in raw["files"])
             manifest = cls(**raw | {"resolutions": dict(sorted(resolutions.items())), "files": files})
             manifest._check_sense()
-            manifest._check_paths(root)
-            if check_files and (wrong := next(manifest.wrong_sizes(root), None)):
-                if not manifest._is_current(root):  # it was replaced between a glance at the one and the other
-                    return cls.read(root)
-                raise CorruptAtlasError(f"{root / wrong[0]} {wrong[1]}. {remedy}")
+            manifest._check_paths(name)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, CorruptAtlasError):
                 raise
-            raise CorruptAtlasError(f"{path} is not a manifest of an atlas ({_brief(error)}). {remedy}") from None
+            raise CorruptAtlasError(f"{name} is not a manifest of an atlas ({_brief(error)}). {remedy}") from None
         return manifest
 
     def _check_sense(self) -> None:
@@ -191,13 +202,11 @@ class Manifest:
             elif (size := file.stat().st_size) != entry.size:
                 yield entry.path, f"has {size} bytes; expected {entry.size}"
 
-    def _check_paths(self, root: Path) -> None:
+    def _check_paths(self, name: str) -> None:
         for entry in self.files:
             parts = PurePosixPath(entry.path).parts
             if entry.path.startswith(("/", "\\")) or ".." in parts or ":" in entry.path:
-                raise CorruptAtlasError(
-                    f"{root / MANIFEST_NAME} names {entry.path!r}, outside the atlas. Do not use this atlas."
-                )
+                raise CorruptAtlasError(f"{name} names {entry.path!r}, outside the atlas. Do not use this atlas.")
 
 
 def is_as_written(text: bytes) -> bool:
@@ -224,6 +233,10 @@ def library_versions(names: Iterable[str] = _LIBRARIES) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _remedy(where: str | Path) -> str:
+    return f"Build it again: satclip-index build --atlas {where} --force"
 
 
 def _brief(error: Exception) -> str:

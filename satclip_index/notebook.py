@@ -3,7 +3,6 @@
 from base64 import b64encode
 from collections.abc import Iterable
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from .formats import Row, plain_value
@@ -26,11 +25,11 @@ def png_html(image: bytes) -> str:
     return f'<img alt="" style="max-width: 100%" src="data:image/png;base64,{b64encode(image).decode()}" />'
 
 
-def atlas_table(path: Path, manifest: Manifest) -> str:
+def atlas_table(where: str, manifest: Manifest) -> str:
     """Return what an atlas holds as an HTML table, with its encoder and its size on disk below."""
     held = [{"res": res, "cells": of.count, "on land": of.land_count} for res, of in manifest.resolutions.items()]
     size = sum(file.size for file in manifest.files) / 1e6
-    note = f"{path}: encoder {manifest.encoder['name']}, {manifest.dim} dimensions, {size:,.1f} MB on disk"
+    note = f"{where}: encoder {manifest.encoder['name']}, {manifest.dim} dimensions, {size:,.1f} MB on disk"
     return html_table(held, held[0], note=note)
 
 

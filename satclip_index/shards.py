@@ -23,7 +23,7 @@ Encode = Callable[[grid.Cells, NDArray[np.float64], NDArray[np.float64]], NDArra
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Some whole base cells at a resolution: one Parquet file, and one segment of the index and the tree."""
+    """The descendants of some cells at a resolution: one Parquet file, and one segment of the index and the tree."""
 
     res: int
     number: int
@@ -45,7 +45,7 @@ class Shard:
 
     @property
     def roots(self) -> grid.Cells:
-        """Its base cells."""
+        """The cells that it covers."""
         return grid.shard_roots(self.res)[self.number]
 
     def cell_count(self) -> int:
@@ -66,7 +66,7 @@ def build_shard(
     Parameters
     ----------
     root : Path
-        Folder of the atlas in the making; it has the folders of the resolution.
+        Where to write them, by their paths below the atlas.
     shard : Shard
     encoder : Encoder
         What is said to have made it.
@@ -85,6 +85,8 @@ def build_shard(
     if not cells.size:
         return ()
     embedding, norm = unit_half(encode(cells, lon, lat))
+    for name in (shard.parquet, shard.segment):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
     write_shard(
         root / shard.parquet,
         cells=cells,

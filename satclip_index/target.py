@@ -11,7 +11,8 @@ from typing import Any
 from .durable import exchange, sync
 from .errors import AtlasExistsError, BuildError, OutputError, SatclipIndexError
 from .journal import JOURNAL_NAME, Journal
-from .manifest import MANIFEST_NAME
+from .manifest import MANIFEST_NAME, Manifest
+from .storage import InFolder
 
 _START_OVER = "start over with --force"
 
@@ -30,7 +31,11 @@ class Target:
         The folder itself.
     partial : Path
         Where it is made.
+    replaceable : bool
+        Whether an atlas that is there can be replaced.
     """
+
+    replaceable = True
 
     def __init__(self, path: Path) -> None:
         with suppress(OSError, ValueError):  # what is wrong with a path is said when it is checked
@@ -61,14 +66,18 @@ class Target:
         """Return whether a finished atlas is there."""
         return (self.path / MANIFEST_NAME).is_file()
 
+    def manifest(self) -> Manifest:
+        """Return that of the finished atlas."""
+        return Manifest.read(self.path)
+
     @contextmanager
-    def locked(self, need: int) -> Iterator[None]:
-        """Keep other builders out; ``need`` is how many bytes the disk must have, with those of an unfinished build.
+    def locked(self, atlas_bytes: int, segment_bytes: int) -> Iterator[None]:
+        """Keep other builders out; the disk must have the bytes, with those of an unfinished build.
 
         What a builder that was killed left half replaced is put right first. Whatever goes wrong, what is finished
         stays; nothing stays where nothing is.
         """
-        lock = self._open_lock(need)
+        lock = self._open_lock(atlas_bytes + segment_bytes)
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -106,14 +115,9 @@ class Target:
         """
         found = self._unfinished()
         if found and not force and not resume:
-            raise BuildError(f"An unfinished build is in {self.partial}/. Go on with --resume, or {_START_OVER}.")
+            raise BuildError(unfinished(self.partial))
         if found and resume:
-            if different := [name for name in recipe if found.build.get(name) != recipe[name]]:
-                was, now = (_told(said.get(different[0])) for said in (found.build, recipe))
-                raise BuildError(
-                    f"The unfinished build in {self.partial}/ has {different[0]} {was}; this one has {now}. "
-                    f"Ask for the same, or {_START_OVER} instead of --resume."
-                )
+            check_same(found, recipe, self.partial)
             for stray in self.partial.rglob("*.partial"):
                 stray.unlink()
             return found
@@ -125,6 +129,14 @@ class Target:
         """Return whether the unfinished build that is there was to replace an atlas."""
         found = self._unfinished()
         return bool(found and found.build.get("replaces"))
+
+    def storage(self) -> InFolder:
+        """Return where the files of the build are kept."""
+        return InFolder(self.partial.absolute())
+
+    def forget_unfinished(self) -> None:
+        """Remove an unfinished build beside a finished atlas."""
+        shutil.rmtree(self.partial, ignore_errors=True)
 
     def put_in_place(self) -> None:
         """Rename the finished folder; an old atlas is set aside first and removed last."""
@@ -158,15 +170,36 @@ class Target:
     def _open_lock(self, need: int) -> int:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            free = shutil.disk_usage(self.path.parent).free
             held = sum(file.stat().st_size for file in self.partial.rglob("*")) if self.partial.is_dir() else 0
-            if free + held >= need:
-                return os.open(self._lock, os.O_CREAT | os.O_RDWR)
+            check_room(self.path.parent, need - held)
+            return os.open(self._lock, os.O_CREAT | os.O_RDWR)
+        except OutputError:
+            raise
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise OutputError(f"Cannot write beside {self.path}: {reason}. Name another folder with --atlas.") from None
+
+
+def check_room(folder: Path, need: int) -> None:
+    """Raise OutputError if the disk of a folder has not so many bytes left."""
+    if (free := shutil.disk_usage(folder).free) < need:
         raise OutputError(
-            f"Making the atlas needs about {need / 1e9:.1f} GB; {free / 1e9:.1f} GB are free at {self.path.parent}."
+            f"Making the atlas needs about {need / 1e9:.1f} GB; {free / 1e9:.1f} GB are free at {folder}."
+        )
+
+
+def unfinished(where: object) -> str:
+    """Return what to say of a build that nobody asked to go on with."""
+    return f"An unfinished build is in {where}/. Go on with --resume, or {_START_OVER}."
+
+
+def check_same(found: Journal, recipe: dict[str, Any], where: object) -> None:
+    """Raise BuildError if an unfinished build is of another atlas than a recipe."""
+    if different := [name for name in recipe if found.build.get(name) != recipe[name]]:
+        was, now = (_told(said.get(different[0])) for said in (found.build, recipe))
+        raise BuildError(
+            f"The unfinished build in {where}/ has {different[0]} {was}; this one has {now}. "
+            f"Ask for the same, or {_START_OVER} instead of --resume."
         )
 
 

@@ -9,7 +9,9 @@ import numpy as np
 from .callbacks import Progress
 from .components import Components
 from .errors import CorruptAtlasError, EncoderError
+from .fetched import folder_of
 from .manifest import ENCODER_NAME, MANIFEST_NAME, FileEntry, Manifest, is_as_written
+from .remote import located
 
 Finding = tuple[str, str]
 
@@ -45,7 +47,7 @@ def verify_atlas(path: str | Path = "atlas", *, quick: bool = False, progress: P
     Parameters
     ----------
     path : str or Path
-        Its folder.
+        Its folder, or a URL: then of the copy on this machine, which is fetched first.
     quick : bool
         Look at the manifest and the sizes of files only.
     progress : function of (done, total), optional
@@ -56,7 +58,7 @@ def verify_atlas(path: str | Path = "atlas", *, quick: bool = False, progress: P
     AtlasNotFoundError
         If there is no atlas there.
     """
-    root = Path(path)
+    root = folder_of(located(path), progress)
     try:
         manifest = Manifest.read(root, check_files=False)
     except CorruptAtlasError as error:

@@ -139,11 +139,19 @@ def test_row_ranges_of_no_cells_are_empty():
     assert (start == stop).all()
 
 
-@pytest.mark.parametrize("res", [0, 1, 3, 4, 5, 7])
+@pytest.mark.parametrize("res", [0, 1, 3, 4, 5, 6])
 def test_shards_are_every_base_cell_once_in_order(res):
     roots = grid.shard_roots(res)
     np.testing.assert_array_equal(np.concatenate(roots), grid.cells_at(0))
     assert all(part.size for part in roots)
+
+
+@pytest.mark.parametrize(("res", "shards"), [(7, 842), (8, 5882), (9, 41162)])
+def test_shards_of_fine_resolutions_are_cells_six_up_and_of_bounded_size(res, shards):
+    roots = grid.shard_roots(res)
+    assert len(roots) == shards
+    np.testing.assert_array_equal(np.concatenate(roots), grid.cells_at(res - 6))
+    assert max(grid.descendant_count(part, res) for part in roots[:50]) == 7**6
 
 
 def test_shards_join_to_the_whole_in_row_order():

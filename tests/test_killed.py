@@ -101,6 +101,8 @@ def check_kills(builders, folder, res, *, moments, signals, land_only=False, for
             )
             assert code in (0, 2, -how), code
             killed += code != 0
+            if not code and not attempt:  # the machine was busier when the undisturbed build was timed
+                seconds /= 2
             for found in here.iterdir():
                 if found == path:
                     assert without_journal(digests(found)) in (old, expected)

@@ -1,8 +1,7 @@
 """``satclip-index build``."""
 
 import time
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,11 +22,20 @@ def build(
     force: Annotated[bool, typer.Option("--force", help="Replace the atlas that is there, once this is done.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a build that was interrupted.")] = False,
     workers: Annotated[
-        int | None, typer.Option(help="Shards made side by side.", show_default="processors, at most 8")
+        int | None, typer.Option(help="Shards made side by side.", show_default="processors, at most 8; a cluster's")
+    ] = None,
+    engine: Annotated[
+        Literal["threads", "ray"], typer.Option(help="What makes shards: threads, or processes of Ray.")
+    ] = "threads",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of a Ray cluster.", show_default="RAY_ADDRESS, or a Ray of its own on this machine"),
     ] = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Embed every cell of the Earth into an atlas.
+
+    It may be made at a URL, by threads of this machine or on a Ray cluster: the bytes are the same.
 
     Example: satclip-index build --atlas world --res 3 --res 4
     """
@@ -53,6 +61,8 @@ def build(
                 force=force,
                 resume=resume,
                 workers=workers,
+                engine=engine,
+                address=address,
                 progress=progress,
             )
     except KeyboardInterrupt:
@@ -62,5 +72,5 @@ def build(
     say(f"Built {atlas}/ in {time.perf_counter() - start:.0f} s: {size:,.0f} MB. Ask it: {_ask(atlas)}", quiet=quiet)
 
 
-def _ask(atlas: Path) -> str:
+def _ask(atlas: str) -> str:
     return "satclip-index like Nairobi" + ("" if atlas == options.DEFAULT_ATLAS else f" --atlas {atlas}")

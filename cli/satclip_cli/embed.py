@@ -1,12 +1,12 @@
 """``satclip-index embed``."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from . import options
 from .join import TABLE_HELP, Cell, Strict, show_joined, table_of
+from .opening import opened
 
 
 def embed(
@@ -22,7 +22,7 @@ def embed(
         str | None,
         typer.Option(help="bluemarble, a file, or ORG/MODEL on the Hub.", show_default="bluemarble"),
     ] = None,
-    atlas: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Take the encoder of this atlas.")] = None,
+    atlas: Annotated[str | None, typer.Option(metavar="FOLDER", help="Take the encoder of this atlas.")] = None,
     embedding: Annotated[str, typer.Option(help="list or columns.")] = "list",
     raw: Annotated[
         bool, typer.Option("--raw", help="The encoder's own output, not brought to length 1 and half precision.")
@@ -46,19 +46,19 @@ def embed(
 
     Example, the released SatCLIP: satclip-index embed stations.csv --encoder microsoft/SatCLIP-ViT16-L40 -o out.parquet
     """
-    from satclip_index import Encoder, embed_table, open_atlas
+    from satclip_index import Encoder, embed_table
 
     if encoder and atlas:
         raise typer.BadParameter("It does not go with --atlas, which has an encoder.", param_hint="--encoder")
-    opened = open_atlas(atlas) if atlas else None
+    found = opened(atlas, quiet=quiet) if atlas else None
     asked: dict[str, Any] = {"embedding": embedding, "raw": raw, "geometry": geometry, "strict": strict}
     if table is None:
         source = _point(lon, lat)
     else:
-        source = table_of(table, opened)
+        source = table_of(table, found)
         asked |= {"lon": lon, "lat": lat, "cell": cell}
     joined = embed_table(
-        opened.encoder if opened else Encoder.load(encoder or "bluemarble"), source, **asked, device=device
+        found.encoder if found else Encoder.load(encoder or "bluemarble"), source, **asked, device=device
     )
     show_joined(joined, format=format, out=out, quiet=quiet)
 

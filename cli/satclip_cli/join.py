@@ -11,6 +11,7 @@ import typer
 from satclip_index.errors import OutputError
 
 from . import options
+from .opening import opened
 from .render import choose_format, progress_bar, say, show_rows
 
 if TYPE_CHECKING:
@@ -72,12 +73,10 @@ def join(
 
     Example, of a query: satclip-index join "SELECT * FROM 'stations.csv' WHERE lat > 0" -o north.parquet
     """
-    from satclip_index import open_atlas
-
-    opened = open_atlas(atlas)
+    found = opened(atlas, quiet=quiet)
     asked: dict[str, Any] = {"lon": lon, "lat": lat, "cell": cell, "res": res, "exact": exact, "strict": strict}
     asked |= {"embedding": embedding, "components": components, "like": like or [], "geometry": geometry}
-    joined = opened.join(table_of(table, opened), **asked, descendants=descendants, device=device)
+    joined = found.join(table_of(table, found), **asked, descendants=descendants, device=device)
     for number, place in enumerate(joined.like, 1):
         say(f"similarity{f'_{number}' if len(joined.like) > 1 else ''}: {place}", quiet=quiet)
     show_joined(joined, format=format, out=out, quiet=quiet)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from . import options
+from .opening import opened
 from .render import choose_format, progress_bar, say, show_places
 
 
@@ -94,16 +95,14 @@ def like(
         say(line, quiet=quiet)
 
 
-def _ask(atlas: Path, places: list[str], asked: dict[str, Any], *, regions: bool, quiet: bool) -> Any:
+def _ask(atlas: str, places: list[str], asked: dict[str, Any], *, regions: bool, quiet: bool) -> Any:
     """Return the answer, and say what was taken for what."""
-    from satclip_index import open_atlas
-
-    opened = open_atlas(atlas)
+    found = opened(atlas, quiet=quiet)
     if regions:
-        answer = opened.regions(places, **asked)
+        answer = found.regions(places, **asked)
     else:
         with progress_bar("Zooming", "places", quiet=quiet or asked["zoom"] is None) as progress:
-            answer = opened.like(places, **asked, progress=progress)
+            answer = found.like(places, **asked, progress=progress)
     for role in ("like", "unlike"):
         for place in answer.query[role]:
             say(f"{role}: {place}", quiet=quiet)

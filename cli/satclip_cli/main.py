@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from satclip_index.errors import SatclipIndexError
 
-from . import build, embed, info, join, like, probe, serve, sql, train, unusual, verify
+from . import build, embed, export, info, join, like, probe, serve, sql, train, unusual, verify
 from .render import complain
 
 _NEGATIVE_LON = re.compile(r"-[\d.][^,]*,.*")
@@ -45,6 +45,7 @@ app.command("sql")(sql.sql)
 app.command("info")(info.info)
 app.command("verify")(verify.verify)
 app.command("probe")(probe.probe)
+app.add_typer(export.app, name="export")
 app.add_typer(train.app, name="train")
 
 

@@ -7,8 +7,22 @@ import typer
 
 from .render import FORMAT_HELP
 
+
+def _folder(text: str) -> str:
+    """Return the name of a folder without what is not needed of it, and a URL as it is."""
+    return text if "://" in text else str(Path(text))
+
+
 Atlas = Annotated[
-    Path, typer.Option("--atlas", envvar="SATCLIP_ATLAS", help="Folder of the atlas.", show_default="atlas")
+    str,
+    typer.Option(
+        "--atlas",
+        envvar="SATCLIP_ATLAS",
+        metavar="FOLDER",
+        parser=_folder,
+        help="Folder of the atlas, or a URL such as s3://bucket/world.",
+        show_default="atlas",
+    ),
 ]
 Format = Annotated[str | None, typer.Option("--format", help=FORMAT_HELP, show_default=False)]
 Geometry = Annotated[
@@ -27,4 +41,4 @@ Bbox = Annotated[
     str | None, typer.Option(metavar="W,S,E,N", help="Only in this box of degrees; W > E crosses the antimeridian.")
 ]
 Ocean = Annotated[bool, typer.Option("--ocean", help="Let cells at sea be answers.")]
-DEFAULT_ATLAS = Path("atlas")
+DEFAULT_ATLAS = "atlas"

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from . import options
+from .opening import opened
 from .render import say
 
 
@@ -31,7 +32,6 @@ def serve(
 
     Example: satclip-index serve --atlas world --open
     """
-    from satclip_index import open_atlas
     from satclip_index.app.launch import serve_map
 
     def ready(address: str) -> None:
@@ -41,4 +41,6 @@ def serve(
 
             webbrowser.open(address)
 
-    serve_map(open_atlas(atlas), host=host, port=port, allow_origins=allow_origin or [], ready=ready)
+    serve_map(
+        opened(atlas, quiet=quiet), name=atlas, host=host, port=port, allow_origins=allow_origin or [], ready=ready
+    )

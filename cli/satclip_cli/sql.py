@@ -10,6 +10,7 @@ import typer
 from satclip_index.errors import QueryError
 
 from . import options
+from .opening import opened
 from .render import choose_format, progress_bar, say, show_rows
 from .shell import run_interruptibly, run_shell
 
@@ -58,7 +59,7 @@ def sql(
         return
     kind, values = choose_format(format, out), _values(param or [])
     text = _text(query, file)
-    connection = connect(atlas, safe=safe)
+    connection = connect(opened(atlas), safe=safe)
 
     def ask(statement: str) -> None:
         def answer() -> None:
@@ -73,11 +74,10 @@ def sql(
         ask(text)
 
 
-def _save(atlas: Path, path: Path, force: bool) -> None:
-    from satclip_index import open_atlas
-
+def _save(atlas: str, path: Path, force: bool) -> None:
+    found = opened(atlas)
     with progress_bar("Writing", "cells", quiet=False) as progress:
-        open_atlas(atlas).to_duckdb(path, force=force, progress=progress)
+        found.to_duckdb(path, force=force, progress=progress)
     say(f"Wrote {path}, {path.stat().st_size / 1e6:,.0f} MB. To ask it, in any DuckDB:")
     say(f"ATTACH '{path}' AS geo; FROM geo.places_like(36.8, -1.3);")
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from . import options
+from .opening import opened
 from .render import choose_format, progress_bar, say, show_places
 
 
@@ -34,11 +35,10 @@ def unusual(
 
     Example, an index of uniqueness of all land: satclip-index unusual --res 3 --all -o uniqueness.parquet
     """
-    from satclip_index import open_atlas
-
     kind = choose_format(format, out, geometry=geometry)
+    found = opened(atlas, quiet=quiet)
     with progress_bar("Comparing", "cells", quiet=quiet) as progress:
-        answer = open_atlas(atlas).unusual(
+        answer = found.unusual(
             k=None if every else k,
             res=res,
             beyond_km=beyond,

@@ -30,7 +30,10 @@ def verify(
     elif not quiet and found.checks:
         show_document(found.checks, format)
     for file, what in found.findings:
-        complain(f"{atlas / file}: {what}.")
+        complain(f"{atlas}/{file}: {what}.")
     if found.findings:
-        complain(f"{atlas}/ is not sound. Build it again: satclip-index build --atlas {atlas} --force")
+        remedy = f"Build it again: satclip-index build --atlas {atlas} --force"
+        if "://" in atlas:
+            remedy = "That is its copy here, in ~/.cache/satclip-index or SATCLIP_CACHE: remove it, to fetch it again."
+        complain(f"{atlas}/ is not sound. {remedy}")
         raise typer.Exit(1)

@@ -1,22 +1,21 @@
 """The command that gives the same answer as the page."""
 
 import shlex
-from pathlib import Path
 
 from .state import LONGEST_LINK_AREA, State, number
 
 _AREA_FILE = "area.geojson"
 
 
-def like_arguments(state: State, atlas: Path) -> list[str]:
+def like_arguments(state: State, atlas: str) -> list[str]:
     """Return the arguments of ``satclip-index like`` that ask what a state asks; files are named as the user has them.
 
     Parameters
     ----------
     state : State
         With an example to be like.
-    atlas : Path
-        The atlas's folder.
+    atlas : str
+        The atlas's folder, or URL.
     """
     found = list(state.like())
     for text in state.unlike():
@@ -33,10 +32,10 @@ def like_arguments(state: State, atlas: Path) -> list[str]:
         found += ["--within", _AREA_FILE if _fits(state) else state.within_name]
     if state.table:
         found += ["--table", state.table, *(["--where", state.where] if state.where else [])]
-    return [*found, "--atlas", str(atlas)]
+    return [*found, "--atlas", atlas]
 
 
-def like_command(state: State, atlas: Path) -> str:
+def like_command(state: State, atlas: str) -> str:
     """Return the command as a line for a shell; an area that fits into it is written to a file first."""
     line = shlex.join(["satclip-index", "like", *like_arguments(state, atlas)])
     if state.within and _fits(state):

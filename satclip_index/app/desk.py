@@ -68,10 +68,12 @@ class Desk:
     Parameters
     ----------
     atlas : Atlas
+    name : str, optional
+        What commands call it; by default its folder.
     """
 
-    def __init__(self, atlas: Atlas) -> None:
-        self.atlas = atlas
+    def __init__(self, atlas: Atlas, name: str | None = None) -> None:
+        self.atlas, self.name = atlas, name or str(atlas.path)
         self._maps, self._lock = HeatMaps(atlas), Lock()
         self._steps: dict[int, Steps] = {}
         self._answers: OrderedDict[State, Answer] = OrderedDict()

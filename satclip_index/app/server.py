@@ -34,6 +34,7 @@ _MOST_BODY_BYTES = 100_000  # nothing is sent by other ways
 def serve_map(
     atlas: Atlas,
     *,
+    name: str | None = None,
     host: str = "127.0.0.1",
     port: int = 5006,
     allow_origins: Sequence[str] = (),
@@ -44,6 +45,8 @@ def serve_map(
     Parameters
     ----------
     atlas : Atlas
+    name : str, optional
+        What commands call it: its folder or URL; by default where it is on this machine.
     host : str
         The address to listen at.
     port : int
@@ -59,7 +62,7 @@ def serve_map(
         If the address cannot be listened at.
     """
     origins = check_origins(allow_origins)
-    desk = Desk(atlas)
+    desk = Desk(atlas, name)
     pool, slow = (ThreadPoolExecutor(threads, thread_name_prefix="satclip-index") for threads in (_THREADS, 1))
     sockets, bound = _listen(host, port)
     names = {"localhost", "127.0.0.1", f"[{host}]" if ":" in host else host}

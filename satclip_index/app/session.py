@@ -269,7 +269,7 @@ class Session:
         self._screen.show_picture(picture)
         self._screen.show_view(state)
         self._screen.show_pins(answer, state.view, self._size)
-        told: Message = {"kind": "state", "n": number} | describe_state(state, self._desk.atlas.path)
+        told: Message = {"kind": "state", "n": number} | describe_state(state, self._desk.name)
         if answer is not None and not same:
             told |= {"answer": describe_answer(answer, self._desk.scale(answer))}
         elif answer is None:

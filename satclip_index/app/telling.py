@@ -1,7 +1,6 @@
 """What the page is told of an answer: words, rows, the link and the command."""
 
 import io
-from pathlib import Path
 from typing import Any
 
 from ..colors import Scale, as_hex, palette
@@ -16,7 +15,7 @@ _LEGEND_COLORS = 16
 KINDS = {"geojson": "application/geo+json", "csv": "text/csv"}
 
 
-def describe_state(state: State, atlas: Path) -> dict[str, Any]:
+def describe_state(state: State, atlas: str) -> dict[str, Any]:
     """Return what the controls show."""
     return {
         "examples": [

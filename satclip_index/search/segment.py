@@ -12,7 +12,7 @@ from .. import grid
 from ..durable import replacing
 from .bulk import index_header
 from .tensors import Streamed, TensorFile, write_tensors
-from .tree import Nodes, Rows, deepest_level, grow
+from .tree import Nodes, Rows, deepest_level, grow, merge_nodes
 
 _ID_BYTES = 8
 
@@ -26,7 +26,7 @@ def write_segment(
     lat: NDArray[np.float64],
     land: NDArray[np.bool_],
 ) -> None:
-    """Write the segment of a shard of whole base cells; what is given is what :func:`.tree.grow` takes.
+    """Write the segment of a shard of consecutive ancestors; what is given is what :func:`.tree.grow` takes.
 
     Its vectors are rounded to half precision already. Rows and nodes are numbered as if the shard were alone.
     """
@@ -55,12 +55,21 @@ class Segments:
         self._n_levels = deepest_level(res) + 1
         sizes = [file.shape("codes")[0] for file in self._files]
         self._first_row = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        counts = [[file.shape(_name(level, "scale"))[0] for file in self._files] for level in range(self._n_levels)]
-        levels = np.concatenate([[0], np.cumsum(np.sum(counts, axis=1))]).astype(np.int64)
-        self._levels = levels
-        # the first node of every resolution in every segment; of the rows, below the deepest, none
-        self._first_node = np.cumsum(np.hstack([np.zeros((self._n_levels, 1), np.int64), counts]), axis=1)
-        self._first_node += levels[:-1, None]
+        shape = (self._n_levels, len(self._files))
+        counts = np.array(
+            [[file.shape(_name(level, "scale"))[0] for file in self._files] for level in range(shape[0])]
+        ).reshape(shape)
+        ends = np.array([file.read("rows.cell")[[0, -1]] for file in self._files])
+        # whether the first node of a segment goes on with the last of the one before
+        self._goes_on = np.zeros(shape, bool)
+        for level in range(self._n_levels):
+            first, last = (grid.ancestors(ends[:, end], level) for end in (0, 1))
+            self._goes_on[level, 1:] = first[1:] == last[:-1]
+        assert not self._goes_on[list_res:].any(), "a list is in one segment"
+        self._levels = np.concatenate([[0], np.cumsum(counts.sum(axis=1) - self._goes_on.sum(axis=1))]).astype(np.int64)
+        # the number of the first node of every resolution in every segment
+        before = np.hstack([np.zeros((self._n_levels, 1), np.int64), np.cumsum(counts, axis=1)[:, :-1]])
+        self._first_node = before - np.cumsum(self._goes_on, axis=1) + self._levels[:-1, None]
 
     def __len__(self) -> int:
         return int(self._first_row[-1])
@@ -114,13 +123,32 @@ class Segments:
     def _nodes(self, name: str) -> Iterator[NDArray[Any]]:
         """Yield an attribute of the nodes, numbered as in the whole."""
         for level in range(self._n_levels):
-            for number, file in enumerate(self._files):
-                values = file.read(_name(level, name))
-                if name == "rows":
-                    values += self._first_row[number]
-                elif name == "children" and level + 1 < self._n_levels:
-                    values += self._first_node[level + 1, number]
-                yield values
+            if self._goes_on[level].any():
+                yield getattr(self._merged(level), name)
+            else:
+                for number in range(len(self._files)):
+                    yield self._attribute(level, number, name)
+
+    def _attribute(self, level: int, number: int, name: str) -> NDArray[Any]:
+        values = self._files[number].read(_name(level, name))
+        if name == "rows":
+            values += self._first_row[number]
+        elif name == "children" and level + 1 < self._n_levels:
+            values += self._first_node[level + 1, number]
+        return values
+
+    def _merged(self, level: int) -> Nodes:
+        """Return the nodes of a resolution of which segments hold parts; they are few."""
+        numbers = range(len(self._files))
+        parts = Nodes(
+            **{
+                item.name: np.concatenate([self._attribute(level, number, item.name) for number in numbers])
+                for item in fields(Nodes)
+            }
+        )
+        starts = [np.arange(self._files[number].shape(_name(level, "scale"))[0]) for number in numbers]
+        begins = np.concatenate([(own > 0) | ~self._goes_on[level, number] for number, own in enumerate(starts)])
+        return merge_nodes(parts, np.flatnonzero(begins))
 
 
 def _name(level: int, name: str) -> str:

@@ -104,7 +104,9 @@ def grow(
     lat: NDArray[np.float64],
     land: NDArray[np.bool_],
 ) -> tuple[Rows, list[Nodes], float]:
-    """Return what a shard of whole base cells adds to the tree of its resolution, as if it were alone.
+    """Return what a shard adds to the tree of its resolution, as if it were alone.
+
+    Ancestors that it holds in part only are merged with the other parts by :func:`merge_nodes`.
 
     Parameters
     ----------
@@ -194,6 +196,45 @@ def make_nodes(
         point=point,
         reach=_greatest_angle(rows.point, point, start),
         land=np.maximum.reduceat(rows.land, start[:-1]),
+    )
+
+
+def merge_nodes(parts: Nodes, first: NDArray[np.int64]) -> Nodes:
+    """Return one node for each run of nodes that are parts of the same ancestor.
+
+    Its ball and its cap hold those of its parts, and so all rows; they may be larger than :func:`make_nodes` has them.
+
+    Parameters
+    ----------
+    parts : Nodes
+        Rows and children of a run follow each other.
+    first : (m,) int64
+        The first part of each.
+    """
+    from . import balls
+
+    run, size = np.append(first, len(parts)), np.diff(parts.rows, axis=1)[:, 0]
+    owner, last = np.repeat(np.arange(first.size), np.diff(run)), run[1:] - 1
+    direction = parts.centroid.astype(np.float64) * parts.scale[:, None]
+    weighted = np.add.reduceat(direction * size[:, None], first, axis=0)
+    length = balls.lengths(weighted)
+    cancelled = length < 1e-6
+    weighted[cancelled], length[cancelled] = direction[first[cancelled]], 1.0
+    centroid = (weighted / length[:, None]).astype(np.float16)
+    scale = 1 / balls.lengths(centroid.astype(np.float64))
+    cosine = np.einsum("ij,ij->i", direction, centroid[owner].astype(np.float64) * scale[owner, None])
+    point = _directions(parts.point, run)
+    apart = 2 * np.arcsin(np.minimum(np.linalg.norm(parts.point - point[owner], axis=1) / 2, 1.0))
+    angle = np.arccos(np.clip(cosine - _COSINE_ERROR, -1.0, 1.0))
+    return Nodes(
+        rows=np.stack([parts.rows[first, 0], parts.rows[last, 1]], axis=1),
+        children=np.stack([parts.children[first, 0], parts.children[last, 1]], axis=1),
+        centroid=centroid,
+        scale=scale,
+        radius=np.minimum(np.maximum.reduceat(angle + parts.radius, first) + _MARGIN_RAD, np.pi),
+        point=point,
+        reach=np.minimum(np.maximum.reduceat(apart + parts.reach, first) + _MARGIN_RAD, np.pi),
+        land=np.maximum.reduceat(parts.land, first),
     )
 
 

@@ -60,7 +60,7 @@ def test_the_command_gives_the_very_answer_of_the_page(state, atlas, cli, tmp_pa
         table = Table(upload)
     (tmp_path / "area.geojson").write_text(state.within)
     answer = Desk(atlas).answer(state, table)
-    done = cli(*shlex.split(like_command(state, atlas.path).rpartition(" && ")[2])[1:], "--format", "json")
+    done = cli(*shlex.split(like_command(state, str(atlas.path)).rpartition(" && ")[2])[1:], "--format", "json")
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["rows"]
     assert len(rows) == len(answer.places) > 0

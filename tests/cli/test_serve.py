@@ -19,7 +19,13 @@ def test_the_example_runs(cli, atlas, monkeypatch):
     assert done.returncode == 0
     assert (done.stdout, done.stderr) == ("", "The map is at http://localhost:5006/ (Ctrl-C ends it).\n")
     assert opened == ["http://localhost:5006/"]
-    assert asked == {"path": atlas.path, "host": "127.0.0.1", "port": 5006, "allow_origins": []}
+    assert asked == {
+        "path": atlas.path,
+        "name": str(atlas.path),
+        "host": "127.0.0.1",
+        "port": 5006,
+        "allow_origins": [],
+    }
 
 
 def test_without_bokeh_the_error_says_how_to_install_it(run_python, atlas):

@@ -5,6 +5,7 @@ import pytest
 from satclip_index import grid
 from satclip_index.encoder import unit_half
 from satclip_index.search.segment import Segments, write_segment
+from satclip_index.search.tree import Tree
 
 from ..oracles import make_encoder
 
@@ -62,4 +63,40 @@ def test_the_cuts_between_shards_leave_no_trace(data, tmp_path):
         parts.write_index(tmp_path / name / "index")
         parts.write_tree(tmp_path / name / "tree")
         files.append([(tmp_path / name / file).read_bytes() for file in ("index", "tree")])
+    assert files[0] == files[1]
+
+
+def test_ancestors_that_are_cut_are_merged_and_hold_every_row(data, tmp_path):
+    cells, embedding, lon, lat, _, _ = data
+    roots = grid.ancestors(cells, 1)
+    cuts = np.flatnonzero(roots[1:] != roots[:-1]) + 1
+    trees = []
+    for name, at in (("whole", []), ("cut", cuts)):
+        (tmp_path / name).mkdir()
+        segments_of(tmp_path / name, data, at, 1).write_tree(tmp_path / name / "tree")
+        trees.append(Tree.open(tmp_path / name / "tree"))
+    whole, cut = trees
+    np.testing.assert_array_equal(cut.levels, whole.levels)
+    for name in ("rows", "children", "land"):
+        np.testing.assert_array_equal(getattr(cut.nodes, name), getattr(whole.nodes, name), err_msg=name)
+    below = slice(whole.levels[1], None)
+    for name in ("centroid", "scale", "radius", "point", "reach"):
+        np.testing.assert_array_equal(getattr(cut.nodes, name)[below], getattr(whole.nodes, name)[below], err_msg=name)
+    point, merged = grid.unit_vectors(lon, lat), cut.nodes
+    for node in range(whole.levels[1]):
+        rows = slice(*merged.rows[node])
+        centroid = merged.centroid[node].astype(np.float64) * merged.scale[node]
+        vectors = embedding[rows] / np.linalg.norm(embedding[rows].astype(np.float64), axis=1, keepdims=True)
+        assert (np.arccos(np.clip(vectors @ centroid, -1, 1)) <= merged.radius[node] + 1e-7).all()
+        assert (np.arccos(np.clip(point[rows] @ merged.point[node], -1, 1)) <= merged.reach[node] + 1e-7).all()
+        assert merged.radius[node] < 3 * whole.nodes.radius[node] + 1e-3
+
+
+def test_an_index_of_shards_within_base_cells_is_that_of_the_whole(data, tmp_path):
+    roots = grid.ancestors(data[0], 1)
+    files = []
+    for name, cuts in (("whole", []), ("cut", np.flatnonzero(roots[1:] != roots[:-1]) + 1)):
+        (tmp_path / name).mkdir()
+        segments_of(tmp_path / name, data, cuts, 1).write_index(tmp_path / name / "index")
+        files.append((tmp_path / name / "index").read_bytes())
     assert files[0] == files[1]
