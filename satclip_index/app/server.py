@@ -19,6 +19,7 @@ from bokeh.server.tornado import BokehTornado
 from bokeh.server.util import bind_sockets, create_hosts_allowlist
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
+from tornado.iostream import IOStream
 from tornado.web import StaticFileHandler
 
 from ..atlas import Atlas
@@ -81,12 +82,10 @@ def serve_map(
 def _listen(host: str, port: int) -> tuple[list[socket.socket], int]:
     """Return sockets that listen, and their port."""
     try:
-        sockets, bound = bind_sockets(host, port)
+        found: tuple[list[socket.socket], int] = bind_sockets(host, port)
     except OSError as error:
         raise QueryError(_cannot_listen(error, host, port)) from None
-    for opened in sockets:  # what it accepts inherits this: an answer is many small writes, and each would wait 40 ms
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sockets, bound
+    return found
 
 
 def check_origins(origins: Sequence[str]) -> list[str]:
@@ -98,6 +97,16 @@ def check_origins(origins: Sequence[str]) -> list[str]:
         return list(create_hosts_allowlist(origins, None)) if origins else []
     except ValueError as error:
         raise QueryError(f"{error}; expected HOST:PORT, such as maps.example.org:443.") from None
+
+
+class _PromptServer(HTTPServer):
+    """Sends every write at once: an answer is many small ones, and to gather them costs 40 ms, twice."""
+
+    def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
+        """Take a connection."""
+        stream.set_nodelay(True)
+        stream.set_nodelay = lambda value: None  # type: ignore[method-assign] # tornado goes back after a request
+        super().handle_stream(stream, address)
 
 
 async def _run(
@@ -115,7 +124,7 @@ async def _run(
         check_unused_sessions_milliseconds=10_000,
         unused_session_lifetime_milliseconds=30_000,
     )
-    http = HTTPServer(application, max_body_size=_MOST_BODY_BYTES)
+    http = _PromptServer(application, max_body_size=_MOST_BODY_BYTES)
     http.add_sockets(sockets)
     server = BaseServer(IOLoop.current(), application, http)
     stopped, loop = asyncio.Event(), asyncio.get_running_loop()
