@@ -11,6 +11,7 @@ from ..colors import Scale
 from ..errors import PlaceError
 from ..heat import WORLD, Bounds
 from ..outlines import Level, outlines
+from ..picture import joined, lines_of_geojson
 from ..shapes import read_shape
 from .state import View, read_area
 
@@ -122,17 +123,8 @@ def rings_of(text: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     shape = read_shape(read_area(text)).__geo_interface__
     if shape["type"] == "MultiPoint":
         raise PlaceError("The area holds points; an area to search in must be polygons.")
-    polygons = [shape["coordinates"]] if shape["type"] == "Polygon" else shape["coordinates"]
-    lon, lat = [], []
-    for ring in (ring for polygon in polygons for ring in polygon):
-        points = np.array(ring, dtype=np.float64)
-        at_edge = (np.abs(points[:, 0]) == 180) & (np.abs(np.roll(points[:, 0], 1)) == 180)
-        at_edge[0] = False
-        breaks = np.flatnonzero(at_edge)
-        for turn in TURNS:
-            lon.append(np.append(np.insert(points[:, 0] + turn, breaks, np.nan), np.nan))
-            lat.append(np.append(np.insert(points[:, 1], breaks, np.nan), np.nan))
-    return np.concatenate(lon), np.concatenate(lat)
+    lines = joined(lines_of_geojson(shape))
+    return np.concatenate([lines[:, 0] + turn for turn in TURNS]), np.tile(lines[:, 1], len(TURNS))
 
 
 def with_room(lon: NDArray[np.float64], lat: NDArray[np.float64], apart: float) -> NDArray[np.bool_]:
