@@ -2,13 +2,16 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# The tests of the map drive it; .ci/run installs it.
+CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench clean
+.PHONY: help demo test test-slow lint bench screenshots clean
 
 help:
 	@echo "make demo   install into $(VENV), build the atlas at res 3 and 4, and ask it what is like Nairobi"
 	@echo "make test   install into $(VENV) and run the tests"
 	@echo "make lint   ruff and mypy --strict"
+	@echo "make screenshots  the pictures of the map in docs/images"
 	@echo "make bench  the benchmarks of benchmarks/RESULTS.md"
 
 $(BIN)/python:
@@ -18,7 +21,7 @@ $(BIN)/python:
 
 # The torch bound of pyproject.toml decides which build of torch pip takes.
 $(VENV)/.cpu: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[cpu]'
+	$(BIN)/python -m pip install --quiet --editable '.[cpu,map]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
@@ -28,9 +31,11 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 demo: $(VENV)/.cpu
 	@test -f atlas/manifest.json || $(BIN)/satclip-index build --atlas atlas --res 3 --res 4
 	$(BIN)/satclip-index like Nairobi --atlas atlas --format table
+	@echo "Now click on the map: $(BIN)/satclip-index serve --open"
 
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow$(if $(CHROMIUM),, and not browser)"
+	@$(if $(CHROMIUM),:,echo "The tests in a browser were left out, as there is none: apt-get install chromium")
 
 test-slow: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow
@@ -47,8 +52,13 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_like.py
 	$(BIN)/python benchmarks/bench_search.py
 	$(BIN)/python benchmarks/bench_sql.py
+	$(BIN)/python benchmarks/bench_serve.py
 	$(BIN)/python benchmarks/bench_probes.py
 	$(BIN)/python benchmarks/bench_train.py
+
+screenshots: $(VENV)/.dev
+	@test -f atlas/manifest.json || $(BIN)/satclip-index build --atlas atlas --res 3 --res 4
+	SATCLIP_SCREENSHOTS=docs/images SATCLIP_SCREENSHOTS_ATLAS=atlas $(BIN)/python -m pytest tests/browser/test_screenshots.py
 
 clean:
 	rm -rf $(VENV) atlas

@@ -99,6 +99,20 @@ RANKS = {
     "satclip_index.parts": 13,
     "satclip_index.agreement": 12,
     "satclip_index.verify": 13,
+    "satclip_index.app": 13,
+    "satclip_index.app.state": 14,
+    "satclip_index.app.examples": 15,
+    "satclip_index.app.command": 15,
+    "satclip_index.app.tables": 15,
+    "satclip_index.app.drawing": 15,
+    "satclip_index.app.loading": 16,
+    "satclip_index.app.desk": 16,
+    "satclip_index.app.telling": 17,
+    "satclip_index.app.session": 18,
+    "satclip_index.app.layers": 16,
+    "satclip_index.app.page": 19,
+    "satclip_index.app.server": 20,
+    "satclip_index.app.launch": 21,
     "satclip_index.build": 15,
     "satclip_index.functions": 15,
     "satclip_index.sql": 16,
@@ -120,12 +134,14 @@ OWNERS = {
     "fsspec": set(),
     "ray": set(),
     "shapely": {"satclip_index.shapes"},
+    "tornado": {"satclip_index.app.server"},
+    "jinja2": {"satclip_index.app.page"},
     "numba": {f"satclip_index.search.{name}" for name in ("kernel", "halves", "balls")},
     "llvmlite": {"satclip_index.search.halves"},
     "lancedb": {"satclip_index.lance_export"},
     "matplotlib": {"satclip_index.plot"},
     "PIL": {"satclip_index.plot"},
-    "bokeh": {"satclip_index.page"},
+    "bokeh": {"satclip_index.page", *(f"satclip_index.app.{name}" for name in ("layers", "page", "server"))},
 }
 # Inside a function, or for the type checker only.
 LOCAL_USERS = {
@@ -147,6 +163,7 @@ LOCAL_USERS = {
         "satclip_index.nearest",
         "satclip_index.functions",
         "satclip_index.standalone",
+        "satclip_index.app.tables",
         "satclip_index.lance_export",
         "satclip_cli.render",
     },
@@ -177,6 +194,7 @@ HEAVY = [
     "lancedb",
     "matplotlib",
     "bokeh",
+    "tornado",
 ]
 
 
@@ -290,7 +308,15 @@ def test_importing_the_library_loads_nothing_heavy(run_python):
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--help",), ("like", "--help"), ("build", "--help"), ("sql", "--help"), ("info", "--help"), ("join", "--help")],
+    [
+        ("--help",),
+        ("like", "--help"),
+        ("build", "--help"),
+        ("sql", "--help"),
+        ("info", "--help"),
+        ("join", "--help"),
+        ("serve", "--help"),
+    ],
 )
 def test_help_loads_nothing_heavy(run_python, arguments):
     names, stdout = loaded(run_python, command(*arguments))

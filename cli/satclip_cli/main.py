@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from satclip_index.errors import SatclipIndexError
 
-from . import build, embed, export, info, join, like, probe, sql, train, unusual, verify
+from . import build, embed, export, info, join, like, probe, serve, sql, train, unusual, verify
 from .render import complain
 
 _NEGATIVE_LON = re.compile(r"-[\d.][^,]*,.*")
@@ -38,6 +38,7 @@ app = typer.Typer(
 app.command("build")(build.build)
 app.command("like")(like.like)
 app.command("unusual")(unusual.unusual)
+app.command("serve")(serve.serve)
 app.command("join")(join.join)
 app.command("embed")(embed.embed)
 app.command("sql")(sql.sql)

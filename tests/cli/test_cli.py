@@ -311,7 +311,7 @@ def examples(command):
     return [shlex.split(line) for line in re.findall(r"Example[^:]*: (satclip-index .*)", text)]
 
 
-@pytest.mark.parametrize("command", ["build", "like", "unusual", "sql", "info", "verify", "probe", "train"])
+@pytest.mark.parametrize("command", ["build", "like", "unusual", "sql", "info", "verify", "probe", "serve", "train"])
 def test_every_help_has_an_example_and_shows_it(cli, command):
     assert examples(command)
     shown = " ".join(cli(command, "--help", env={"COLUMNS": "300"}).stdout.split())

@@ -1,0 +1,1 @@
+"""The map in a browser: what ``satclip-index serve`` runs."""

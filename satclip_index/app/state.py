@@ -1,0 +1,221 @@
+"""What a person asks on the page, and what part of the Earth is in view; a link carries all of it."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+from urllib.parse import urlencode
+
+from ..errors import PlaceError, QueryError
+
+MOST_EXAMPLES, MOST_PLACES = 50, 200
+LONGEST_LINK_AREA = 1500  # characters of GeoJSON: servers and chat programs cut links of more than a few thousand
+_LONGEST_TEXT = {"place": 200, "where": 2000, "table": 200, "within_name": 200}
+_FARTHEST_KM = 20_100.0  # half way round the Earth
+RULES = {"exclude": "exclude_within_km", "apart": "apart_km", "k": "k", "min": "min_similarity", "res": "res"}
+_TEXTS = {"where": "where", "table": "table", "within": "within"}
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A place to be like, or unlike: a city, a cell or lon,lat, as it was typed, and what it counts."""
+
+    place: str
+    weight: float = 1.0
+    unlike: bool = False
+
+    def __post_init__(self) -> None:
+        _check_text("place", self.place)
+        if not self.place.strip():
+            raise PlaceError("A place is empty; expected a city, an H3 cell or lon,lat.")
+        if not 0 < self.weight <= 1000:
+            raise QueryError(f"{self.place} has a weight of {self.weight:g}; expected a number above 0, at most 1000.")
+
+    @classmethod
+    def of(cls, text: str, *, unlike: bool = False) -> Self:
+        """Return the example that a text stands for: a place that may end in a weight, ``Nairobi:2``."""
+        place, colon, weight = text.strip().rpartition(":")
+        try:
+            return cls(place.strip(), float(weight), unlike) if colon and place else cls(text.strip(), unlike=unlike)
+        except ValueError as error:
+            if isinstance(error, QueryError):
+                raise
+            return cls(text.strip(), unlike=unlike)
+
+    @property
+    def text(self) -> str:
+        """The place with its weight, as :meth:`of` reads it."""
+        return self.place if self.weight == 1 else f"{self.place}:{number(self.weight)}"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The part of the Earth on the map: its centre, and how many degrees of longitude it spans."""
+
+    lon: float = 0.0
+    lat: float = 0.0
+    width: float = 360.0
+
+    def __post_init__(self) -> None:
+        if not (-180 <= self.lon <= 180 and -90 <= self.lat <= 90 and 0 < self.width <= 360):
+            raise QueryError(
+                f"{self.lon:g},{self.lat:g},{self.width:g} is no view of the Earth; expected lon,lat and a width in "
+                "degrees, at most 360."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is asked.
+
+    Attributes
+    ----------
+    examples : tuple of Example
+        Those to be like first.
+    k, res, exclude_within_km, apart_km, min_similarity, ocean :
+        As :meth:`Atlas.like` has them; answers begin farther away, as a map of the world is there to be looked around.
+    within, within_name : str
+        The GeoJSON of an area to search in, and the name of the file it came from; none if it was drawn.
+    table, where : str
+        The name of a table that was loaded, and a condition on its rows.
+    view : View
+        What is looked at; it changes no answer.
+    """
+
+    examples: tuple[Example, ...] = ()
+    k: int = 10
+    res: int | None = None
+    exclude_within_km: float = 2000.0
+    apart_km: float = 500.0
+    min_similarity: float | None = None
+    ocean: bool = False
+    within: str = ""
+    within_name: str = ""
+    table: str = ""
+    where: str = ""
+    view: View = field(default_factory=View)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "examples", tuple(sorted(self.examples, key=lambda example: example.unlike)))
+        if len(self.examples) > MOST_EXAMPLES:
+            raise QueryError(f"There are {len(self.examples)} examples; the page takes {MOST_EXAMPLES} at most.")
+        _check_number("k", self.k, 1, MOST_PLACES, whole=True)
+        if self.res is not None:
+            _check_number("res", self.res, 0, 15, whole=True)
+        _check_number("exclude", self.exclude_within_km, 0, _FARTHEST_KM)
+        _check_number("apart", self.apart_km, 0, _FARTHEST_KM)
+        if self.min_similarity is not None:
+            _check_number("min", self.min_similarity, -1, 1)
+        for name in ("where", "table", "within_name"):
+            _check_text(name, getattr(self, name))
+
+    @property
+    def question(self) -> "State":
+        """The state without what changes no answer."""
+        return replace(self, view=View(), within_name="")
+
+    def like(self) -> list[str]:
+        """Return what to be like, as text."""
+        return [example.text for example in self.examples if not example.unlike]
+
+    def unlike(self) -> list[str]:
+        """Return what to be unlike, as text."""
+        return [example.text for example in self.examples if example.unlike]
+
+    def to_link(self) -> str:
+        """Return the query of a link, such as ``like=Nairobi&exclude=100``: what differs from the beginning.
+
+        An area of many points is left out, and a table is named only: neither fits into a link.
+        """
+        plain, parts = State(), [("like", text) for text in self.like()]
+        parts += [("unlike", text) for text in self.unlike()]
+        for key, name in RULES.items():
+            value = getattr(self, name)
+            if value != getattr(plain, name):
+                parts.append((key, number(value)))
+        if self.ocean:
+            parts.append(("ocean", "1"))
+        fits = len(self.within) <= LONGEST_LINK_AREA
+        for key, name in _TEXTS.items():
+            if (text := getattr(self, name)) and (fits or name != "within"):
+                parts.append((key, text))
+        if self.view != plain.view:
+            parts.append(("at", ",".join(map(number, (self.view.lon, self.view.lat, self.view.width)))))
+        return urlencode(parts)
+
+    @classmethod
+    def of_link(cls, arguments: Mapping[str, Sequence[str]]) -> Self:
+        """Return the state that the query of a link stands for, parsed; what it does not know it leaves alone.
+
+        Raises
+        ------
+        QueryError, PlaceError
+            If a value is not what its name wants.
+        """
+        given: dict[str, Any] = {}
+        for key, name in (RULES | _TEXTS).items():
+            if values := arguments.get(key):
+                given[name] = values[-1] if key in _TEXTS else parse_number(key, values[-1])
+        if values := arguments.get("at"):
+            sides = [parse_number("at", part) for part in values[-1].split(",")]
+            if len(sides) != 3:
+                raise QueryError(f"at is {values[-1]!r}; expected lon,lat,width in degrees.")
+            given["view"] = View(*map(float, sides))
+        given["ocean"] = bool(arguments.get("ocean")) and arguments["ocean"][-1] not in ("", "0")
+        examples = [Example.of(text) for text in arguments.get("like", ())]
+        examples += [Example.of(text, unlike=True) for text in arguments.get("unlike", ())]
+        return cls(examples=tuple(examples), **given)
+
+    def asked(self) -> dict[str, Any]:
+        """Return the options of :meth:`Atlas.like`, but for the places and the table."""
+        return {
+            "k": self.k,
+            "res": self.res,
+            "exclude_within_km": self.exclude_within_km,
+            "apart_km": self.apart_km,
+            "min_similarity": self.min_similarity,
+            "ocean": self.ocean,
+            "within": read_area(self.within) if self.within else None,
+        }
+
+
+def read_area(text: str) -> dict[str, Any]:
+    """Return GeoJSON parsed, or raise PlaceError; what it holds is checked by whoever uses it."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise PlaceError(f"The area is not readable GeoJSON ({' '.join(str(error).split())[:120]}).") from None
+    if not isinstance(document, dict):
+        raise PlaceError("The area is not GeoJSON; expected an object with a type, such as a Polygon or a Feature.")
+    return document
+
+
+def number(value: float) -> str:
+    """Return the shortest text that is this number."""
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
+def parse_number(key: str, text: Any) -> int | float:
+    """Return the number that a text stands for, a whole one as int, or raise QueryError."""
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise QueryError(f"{key} is {str(text)[:60]!r}; expected a number.")
+    return int(value) if value.is_integer() else value
+
+
+def _check_number(key: str, value: Any, low: float, high: float, *, whole: bool = False) -> None:
+    kind: Any = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+        sort = "whole number" if whole else "number"
+        shown = f"{value:g}" if isinstance(value, int | float) else repr(value)
+        raise QueryError(f"{key} is {shown}; expected a {sort} from {low:g} to {high:g}.")
+
+
+def _check_text(name: str, text: Any) -> None:
+    most = _LONGEST_TEXT[name]
+    if not isinstance(text, str) or len(text) > most or not text.isprintable():
+        raise QueryError(f"The {name} is not a line of text of at most {most} characters.")
