@@ -2,14 +2,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# The tests of the map drive it; .ci/run installs it.
-CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench screenshots clean
+.PHONY: help demo test test-browser test-slow lint bench screenshots clean
 
 help:
 	@echo "make demo   install into $(VENV), build the atlas at res 3 and 4, and ask it what is like Nairobi"
 	@echo "make test   install into $(VENV) and run the tests"
+	@echo "make test-browser  the tests of the map, in chromium"
 	@echo "make lint   ruff and mypy --strict"
 	@echo "make screenshots  the pictures of the map in docs/images"
 	@echo "make bench  the benchmarks of benchmarks/RESULTS.md"
@@ -34,8 +33,11 @@ demo: $(VENV)/.cpu
 	@echo "Now click on the map: $(BIN)/satclip-index serve --open"
 
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow$(if $(CHROMIUM),, and not browser)"
-	@$(if $(CHROMIUM),:,echo "The tests in a browser were left out, as there is none: apt-get install chromium")
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not browser"
+
+# They drive chromium (Debian: apt-get install chromium).
+test-browser: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "browser and not slow" tests/browser
 
 test-slow: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow

@@ -1,14 +1,18 @@
 """The documentation's commands are run here, on a real atlas, and what they show is what comes out."""
 
+import io
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
+
+from .conftest import exit_code
 
 ROOT = Path(__file__).parent.parent
 TABLES = ROOT.parent / "shared" / "data" / "tables"
@@ -52,26 +56,34 @@ def world(tmp_path_factory):
 
 
 @pytest.mark.parametrize("body", _blocks("console"))
-def test_console_blocks_show_what_the_commands_print(world, body):
+def test_console_blocks_show_what_the_commands_print(world, body, request, monkeypatch):
+    run = _as_a_process if "README" in request.node.callspec.id else _in_this_process  # which saves seconds of starting
+    monkeypatch.chdir(world)
     for arguments, shown in _commands(body):
         assert arguments[0] == "satclip-index", "a console block types this program"
         if arguments[1] == "build":
             continue  # the fixture typed it
         if not TABLES.is_dir() and not _needs_no_tables(arguments):
             pytest.skip("the real data in ../shared are not here")
-        # As on a terminal: what is said and what is answered, in the order in which they come.
-        done = subprocess.run(
-            [COMMAND, *arguments[1:]],
-            cwd=world,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        printed = done.stdout
-        assert done.returncode == 0, printed
+        code, printed = run(arguments[1:])
+        assert code == 0, printed
         assert CELL.findall(shown) == CELL.findall(printed), printed
         assert _words(shown) == _words(printed), printed
+
+
+def _as_a_process(arguments):
+    """Return the exit code, and what a terminal shows: what is said and what is answered, as they come."""
+    done = subprocess.run(
+        [COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    return done.returncode, done.stdout
+
+
+def _in_this_process(arguments):
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+    with redirect_stdout(shown), redirect_stderr(shown):
+        code = exit_code(arguments)
+    return code, shown.buffer.getvalue().decode()
 
 
 def _needs_no_tables(arguments):

@@ -88,6 +88,7 @@ def test_a_ray_that_is_started_here_is_reached_from_here_alone(ray):
     assert [node["NodeManagerAddress"] for node in ray.nodes()] == ["127.0.0.1"]
 
 
+@pytest.mark.slow
 def test_workers_that_keep_dying_end_a_build_that_threads_go_on_with(ray, encoder_file, tmp_path):
     done = threading.Event()
 

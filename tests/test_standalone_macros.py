@@ -217,7 +217,7 @@ RULES = [
     {},
     {"k": 3},
     {"k": 300},
-    {"k": 10_000, "apart_km": 0},
+    {"k": 1_000, "apart_km": 0},
     {"exclude_within_km": 0},
     {"exclude_within_km": 0, "apart_km": 0},
     {"apart_km": 0, "k": 40},

@@ -195,6 +195,7 @@ def test_an_evaluation_is_the_same_numbers_in_every_form(places):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.skipif(not TABLES.is_dir(), reason="the real data in ../shared are not here")
 def test_real_tables_are_evaluated(small, tmp_path):

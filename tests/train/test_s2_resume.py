@@ -72,7 +72,7 @@ def _kill_after_some_epochs(arguments, cwd, last):
     assert process.returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("source", ["cache", "tiles"])
+@pytest.mark.parametrize("source", ["cache", pytest.param("tiles", marks=pytest.mark.slow)])
 def test_a_killed_run_that_is_resumed_has_the_loss_curve_of_one_that_was_not(folder, source, tmp_path):
     config = _config(folder, source)
     to_toml(config, tmp_path / "c.toml")

@@ -22,6 +22,7 @@ def _words(text):
     return [word for word in text.split() if not re.fullmatch(r"-?[\d.,]+", word)]
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 @needs_shared
 def test_the_tutorial_leads_from_tiles_to_an_atlas(tmp_path):
