@@ -155,6 +155,7 @@ def test_control_c_ends_a_statement_and_not_the_prompt(terminal):
     assert "Interrupted." in person.read_until("satclip> ")
     person.type("SELECT half\n")
     person.read_until("...> ")
+    time.sleep(0.5)  # readline shows a prompt a moment before it listens for signals
     person.type("\x03")
     person.read_until("satclip> ")
     person.type("SELECT 6 * 7 AS answer;\n")
