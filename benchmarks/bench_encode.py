@@ -5,8 +5,11 @@ released code's own speed, measured while this project was planned on such a mac
 
 A second table has the cells of some base cells at a resolution, as a build encodes them, beside the same cells one by
 one; its last columns are how far each is from the same network in float64.
+
+With ``--device cuda`` it measures that device alone, in the precisions that torch has for products of float32 matrices.
 """
 
+import argparse
 import math
 
 import numpy as np
@@ -86,6 +89,20 @@ def measure_cells(encoder: Encoder, res: int) -> str:
     )
 
 
+def measure_device(device: str, res: int, precision: str) -> str:
+    """Return one row of the table of a device, for the cells of some base cells at L = 40."""
+    encoder, cells = random_encoder(40, 512), grid.descendants(grid.cells_at(0)[:24], res)
+    lon, lat = grid.cell_centers(cells)
+    torch.set_float32_matmul_precision(precision)
+    cell_encoder = CellEncoder(encoder, device=device)
+    (by_cells,) = interleaved_seconds(lambda: cell_encoder.encode(cells, lon, lat), rounds=5)
+    few = np.random.default_rng(0).choice(cells.size, min(10_000, cells.size), replace=False)
+    exact = encoder.encode(lon[few], lat[few], precision="float64").astype(np.float64)
+    found = cell_encoder.encode(cells, lon, lat)[few].astype(np.float64)
+    cosine = (exact * found).sum(axis=1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(found, axis=1)
+    return f"| {res} | {precision} | {cells.size / by_cells:,.0f} | {1 - cosine.min():.1e} |"
+
+
 def against_released(degree: int, per_s: float) -> str:
     """Return two columns: the released code's speed, and how many times that ours is."""
     released = RELEASED_PER_S.get(degree)
@@ -93,7 +110,18 @@ def against_released(degree: int, per_s: float) -> str:
 
 
 def main() -> None:
-    """Print a Markdown table."""
+    """Print Markdown tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu")
+    device = parser.parse_args().device
+    if device != "cpu":
+        print(f"{describe_machine()}, {torch.cuda.get_device_name(device)}\n")
+        print(
+            "| cells of res | precision of products | cells/s at L = 40 | 1 - least cosine |\n| --- | --- | --- | --- |"
+        )
+        for precision in ("highest", "high", "medium"):  # float32, TF32, bfloat16
+            print(measure_device(device, 6, precision), flush=True)
+        return
     torch.set_num_threads(1)
     print(describe_machine() + ", one thread\n")
     print("| L, capacity | ours, locations/s | plain, scipy float64 | ratio | released code | ratio | difference |")
