@@ -270,6 +270,7 @@ build_atlas(sys.argv[1], encoder=sys.argv[2], res=[0, 1, 2, 3], device="cpu", wo
 """
 
 
+@pytest.mark.slow
 def test_a_build_in_an_object_store_that_is_killed_goes_on_to_the_same_bytes(store, encoder_file, tmp_path):
     url = "s3://bucket/killed"
     child = subprocess.run([sys.executable, "-c", KILLED, url, str(encoder_file)], env=child_environment(store.env))

@@ -22,6 +22,7 @@ def test_build_then_like_then_sql(process, encoder_file, tmp_path):
     assert "--force" in failed(process("build", "-q", "--encoder", encoder_file, "--res", "0"))
 
 
+@pytest.mark.slow
 def test_an_interrupted_build_says_how_to_go_on_and_goes_on(cli, encoder_file, tmp_path):
     options = ["build", "--encoder", str(encoder_file), "--res", "1", "--res", "4", "--device", "cpu", "--workers", "1"]
     child = subprocess.Popen(
