@@ -55,6 +55,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_search.py
 	$(BIN)/python benchmarks/bench_sql.py
 	$(BIN)/python benchmarks/bench_serve.py
+	$(BIN)/python benchmarks/bench_lance.py
+	$(BIN)/python benchmarks/bench_scale.py atlas --shard 5 --shard 6 --shard 7
 	$(BIN)/python benchmarks/bench_probes.py
 	$(BIN)/python benchmarks/bench_train.py
 

@@ -57,9 +57,3 @@ def outlines(level: Level = "fine") -> Outlines:
     for values in found:
         values.setflags(write=False)
     return found
-
-
-def outlines_credit() -> str:
-    """Return whom to credit for the lines."""
-    with np.load(_FILE) as file:
-        return str(file["credit"])

@@ -126,6 +126,17 @@ def exit_code(arguments):
     return 0
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A real object store, which s3fs finds while the module's tests run."""
+    from .object_store import ObjectStore, environment
+
+    running = ObjectStore(tmp_path_factory.mktemp("store"))
+    with environment(running.env):
+        yield running
+    running.end()
+
+
 @pytest.fixture
 def process(tmp_path):
     """Run ``satclip-index`` in a process of its own, in an empty folder; stdout is bytes if ``text=False``."""

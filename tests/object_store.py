@@ -1,13 +1,13 @@
 """A real object store on loopback: moto's server, in a process of its own."""
 
 import contextlib
-import os
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
 
+import pytest
 import s3fs
 
 from .conftest import child_environment
@@ -54,12 +54,7 @@ class ObjectStore:
 @contextlib.contextmanager
 def environment(values):
     """Set environment variables for a while."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in values.items():
+            patch.setenv(name, value)
         yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value

@@ -17,20 +17,12 @@ from satclip_index.ray_engine import _ray, _Worker
 from satclip_index.storage import InFolder
 
 from .conftest import CLI, child_environment
-from .object_store import ObjectStore, environment
+from .object_store import environment
 from .oracles import make_encoder
 from .test_build import Stop, build, digests, stop_after
 from .test_remote import digests_at
 
 RES = [0, 1, 2, 3]
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    running = ObjectStore(tmp_path_factory.mktemp("store"))
-    with environment(running.env):
-        yield running
-    running.end()
 
 
 @pytest.fixture(scope="module")

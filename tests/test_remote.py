@@ -22,19 +22,10 @@ from satclip_index.errors import (
 )
 
 from .conftest import child_environment
-from .object_store import ObjectStore, environment
 from .oracles import make_encoder
 from .test_build import Stop, build, digests, stop_after
 
 RES = [0, 1, 2]
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    running = ObjectStore(tmp_path_factory.mktemp("store"))
-    with environment(running.env):
-        yield running
-    running.end()
 
 
 @pytest.fixture(autouse=True)

@@ -87,7 +87,9 @@ function startArea() {
   get("area-drop").addEventListener("click", () => { file.value = ""; send({do: "area", text: "", name: ""}); });
   file.addEventListener("change", async () => {
     const [chosen] = file.files;
-    if (chosen) send({do: "area", text: chosen.size > 2e6 ? "x".repeat(2_000_001) : await chosen.text(), name: chosen.name});
+    if (!chosen) return;
+    if (chosen.size > 2e6) get("error").textContent = `${chosen.name} is larger than 2 MB; simplify the area.`;
+    else send({do: "area", text: await chosen.text(), name: chosen.name});
   });
 }
 
