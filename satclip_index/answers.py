@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import grid
-from .callbacks import VectorsOf
 from .manifest import ResolutionEntry
 from .neighbors import Neighbors
+from .progress import VectorsOf
 from .question import Question
 from .regions import group, outline
 from .search.index import Index

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from . import grid
 from .answers import like_cells, like_regions, like_rows
-from .callbacks import Progress
 from .errors import QueryError
 from .manifest import Manifest
 from .nearest import Nearest, check_cells_of, nearest_cells
 from .neighbors import Neighbors
+from .progress import Progress
 from .question import Bounds, Question, check_k
 from .search.engine import Filter
 from .search.index import Index

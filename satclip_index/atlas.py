@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import grid
 from .asking import Asking
-from .callbacks import Progress
 from .components import Components
 from .fetched import Copy
 from .globe import components_picture
@@ -19,6 +18,7 @@ from .heat import WORLD
 from .manifest import ENCODER_NAME, Manifest
 from .notebook import atlas_table
 from .picture import Bounds, check_installed
+from .progress import Progress
 from .remote import Remote, located
 from .search.index import Index
 

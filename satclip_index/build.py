@@ -9,7 +9,6 @@ import numpy as np
 
 from . import grid
 from .atlas import Atlas, open_atlas
-from .callbacks import Progress
 from .components import COMPONENTS_NAME, write_components
 from .durable import replacing
 from .errors import BuildError, ResolutionError
@@ -17,6 +16,7 @@ from .job import Engine, Job, what_rounds
 from .journal import Journal
 from .manifest import ENCODER_NAME, FORMAT_VERSION, FileEntry, Manifest, ResolutionEntry, library_versions
 from .parts import build_parts
+from .progress import Progress
 from .ray_engine import check_ray, on_ray
 from .remote import Remote, located
 from .search.index import Index

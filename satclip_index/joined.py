@@ -2,24 +2,23 @@
 
 import json
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import grid
 from .added import Added, names_beside
-from .callbacks import Progress
+from .concurrency import Out, in_order, processors
 from .database import Answer, quoted
 from .errors import TableError
 from .outputs import Geometries, format_of, whole_file, write_batches
 from .positions import Located, Position, geometry_in
-from .processors import processors
+from .progress import Progress
 from .sources import Source, portable
 from .store import arrow_array
 
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-In = TypeVar("In")
-Out = TypeVar("Out")
 
 _BATCH_ROWS = 65_536
 _MOST_WORKERS = 4  # each holds a batch or two
@@ -197,7 +194,8 @@ class Joined:
             places = self.position.locate(piece.where, self.res)
             return piece, places, then(self._with_columns(piece.batch, places, geometry, halves))
 
-        for piece, places, result in in_order(complete, self._pieces(answer, progress)):
+        workers = min(_MOST_WORKERS, processors())
+        for piece, places, result in in_order(complete, self._pieces(answer, progress), workers=workers):
             if self.strict and not places.kept.all():
                 first = int(np.flatnonzero(~places.kept)[0])
                 alone = self.position.locate([column.slice(first, 1) for column in piece.where], self.res)
@@ -238,23 +236,6 @@ class Joined:
         given = names_beside(ours, self.source.types)
         columns = [_spread(column, places.kept) for column in ours.values()]
         return pa.RecordBatch.from_arrays([*batch.columns, *columns], [*batch.schema.names, *given.values()])
-
-
-def in_order(work: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
-    """Yield the work done on each item, in their order, on as many threads as there are processors, four at most."""
-    workers = min(_MOST_WORKERS, processors())
-    waiting: deque[Future[Out]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) > workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def descend(

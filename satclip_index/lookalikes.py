@@ -1,16 +1,15 @@
 """The places like each of many points: the question of ``like``, asked by a table."""
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import grid
-from .callbacks import VectorsOf
+from .concurrency import in_order
 from .nearest import GROUP_ABOVE
-from .processors import processors
+from .progress import VectorsOf
 from .search.engine import Filter
 from .search.geography import disks
 from .search.index import Index
@@ -92,17 +91,16 @@ def like_points(
             found.append((top.rows, top.similarity))
         return found
 
-    with ThreadPoolExecutor(processors()) as pool:
-        answers = [one for part in pool.map(answer, parts) for one in part]
-    in_order = [answers[at] for at in np.argsort(order, kind="stable")]
-    count = np.array([rows.size for rows, _ in in_order], dtype=np.int64)
-    row = np.concatenate([rows for rows, _ in in_order] or [np.empty(0, np.int64)])
+    answers = [one for part in in_order(answer, parts) for one in part]
+    answers = [answers[at] for at in np.argsort(order, kind="stable")]
+    count = np.array([rows.size for rows, _ in answers], dtype=np.int64)
+    row = np.concatenate([rows for rows, _ in answers] or [np.empty(0, np.int64)])
     point = np.repeat(np.arange(lon.size), count)
     to_lon, to_lat = grid.cell_centers(index.cells[row])
     return Lookalikes(
         count=count,
         rank=np.arange(row.size) - np.repeat(np.cumsum(count) - count, count) + 1,
         row=row,
-        similarity=np.concatenate([alike for _, alike in in_order] or [np.empty(0, np.float32)]),
+        similarity=np.concatenate([alike for _, alike in answers] or [np.empty(0, np.float32)]),
         distance_km=grid.distances_km(lon[point], lat[point], to_lon, to_lat),
     )

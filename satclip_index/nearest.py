@@ -1,7 +1,5 @@
 """The nearest neighbours of many cells at once, and how near the nearest are: what is unusual."""
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import grid
-from .callbacks import Progress, VectorsOf
+from .concurrency import in_order
 from .errors import QueryError
-from .processors import processors
+from .progress import Progress, VectorsOf
 from .search import bulk
 from .search.engine import Filter
 from .search.index import Index
@@ -119,26 +117,13 @@ def nearest_cells(
         return int(some.size)
 
     done, chunk = 0, _CHUNK if search is None else _GPU_CHUNK
-    for size in _in_threads(answer, np.array_split(order, max(1, -(-order.size // chunk))), one=search is not None):
+    parts = np.array_split(order, max(1, -(-order.size // chunk)))
+    for size in in_order(answer, parts, workers=1 if search is not None else None):
         done += size
         if progress:
             progress(done, cells.size)
     neighbor = np.where(rows >= 0, index.cells[np.maximum(rows, 0)], np.uint64(0))
     return Nearest(cells, neighbor, similarity, exact=True, method=method)
-
-
-def _in_threads(
-    work: Callable[[NDArray[np.int64]], int], parts: list[NDArray[np.int64]], *, one: bool
-) -> Iterator[int]:
-    """Yield what the work on each part gives, from as many threads as there are processors; one if told so."""
-    with ThreadPoolExecutor(1 if one else processors()) as pool:
-        futures = [pool.submit(work, part) for part in parts]
-        try:
-            for future in futures:
-                yield future.result()
-        finally:
-            for future in futures:
-                future.cancel()
 
 
 def check_cells_of(cells: object, res: int) -> grid.Cells:

@@ -4,11 +4,11 @@ from contextlib import closing
 from dataclasses import asdict
 
 from .assemble import assemble
-from .callbacks import Progress
 from .errors import CorruptAtlasError
 from .job import Engine, Job
 from .journal import Journal, Part
 from .manifest import FileEntry, ResolutionEntry
+from .progress import Progress
 from .shards import Shard, shards_of
 from .storage import Files, Storage
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from . import grid
 from .areas import Area, Box
-from .callbacks import VectorsOf
 from .errors import PlaceError, QueryError
 from .manifest import ResolutionEntry
 from .places import Place
+from .progress import VectorsOf
 from .scene import Scene, example_of
 from .search.engine import Filter, Ranges
 from .search.geography import MANY_POINTS, away_from, complement, disks, intersection, rows_in, union

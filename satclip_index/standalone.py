@@ -13,10 +13,10 @@ from string import Template
 import numpy as np
 
 from . import grid, lattice
-from .callbacks import Progress
 from .database import Connection, file_literal, one_line, open_database
 from .errors import AtlasExistsError, OutputError, QueryError, ResolutionError, SatclipIndexError
 from .manifest import Manifest
+from .progress import Progress
 
 SCHEMA = "geo"
 """What the macros call the place they are in: a schema of the file, or the alias it is attached by."""

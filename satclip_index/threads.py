@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import grid
+from .concurrency import processors
 from .job import Job, Record
 from .land import is_land
-from .processors import processors
 from .shards import Encode, Shard
 
 if TYPE_CHECKING:

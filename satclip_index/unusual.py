@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from . import grid
-from .callbacks import Progress
 from .cities import nearest_cities
 from .errors import QueryError
 from .manifest import ResolutionEntry
 from .nearest import nearest_cells
 from .neighbors import Neighbors
+from .progress import Progress
 from .question import Bounds, check_km
 from .search.engine import Filter
 from .search.geography import intersection, ranges_of

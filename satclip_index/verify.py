@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .callbacks import Progress
 from .components import Components
 from .errors import CorruptAtlasError, EncoderError
 from .fetched import folder_of
 from .manifest import ENCODER_NAME, MANIFEST_NAME, FileEntry, Manifest, is_as_written
+from .progress import Progress
 from .remote import located
 
 Finding = tuple[str, str]

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import grid
-from .callbacks import Progress
 from .errors import QueryError
 from .land import is_land
+from .progress import Progress
 from .question import Question
 
 if TYPE_CHECKING:
