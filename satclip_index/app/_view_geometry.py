@@ -13,7 +13,7 @@ from ..heat import WORLD, Bounds
 from ..outlines import Level, outlines
 from ..picture import joined, lines_of_geojson
 from ..shapes import read_shape
-from .state import View, read_area
+from ._state import View, read_area
 
 TURNS = (-360.0, 0.0, 360.0)  # a view of the whole Earth can be moved so far
 NOTHING = 255  # the step of a pixel without a cell

@@ -14,11 +14,11 @@ from bokeh.model import DataModel
 from bokeh.models import CustomJS
 from jinja2 import Environment, FileSystemLoader
 
-from .desk import Answer, Desk, Picture
-from .drawing import TURNS, lines_in, rings_of, with_room
-from .layers import Layers, map_figure
-from .session import Message, Session
-from .state import State, View
+from ._answer_cache import Answer, Desk, Picture
+from ._bokeh_layers import Layers, map_figure
+from ._session import Message, Session
+from ._state import State, View
+from ._view_geometry import TURNS, lines_in, rings_of, with_room
 
 if TYPE_CHECKING:
     from jinja2 import Template

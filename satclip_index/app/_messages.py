@@ -5,9 +5,9 @@ from typing import Any
 
 from ..colors import Scale, as_hex, palette
 from ..formats import plain_value, write_rows
-from .command import like_command
-from .desk import Answer
-from .state import LONGEST_LINK_AREA, State
+from ._answer_cache import Answer
+from ._cli_command import like_command
+from ._state import LONGEST_LINK_AREA, State
 
 _OURS = ("rank", "nearest_city", "country", "similarity", "percentile", "distance_km", "lon", "lat", "cell")
 _MOST_COLUMNS = 8  # of a user's table

@@ -2,7 +2,7 @@
 
 import shlex
 
-from .state import LONGEST_LINK_AREA, State, number
+from ._state import LONGEST_LINK_AREA, State, number
 
 _AREA_FILE = "area.geojson"
 

@@ -7,7 +7,7 @@ from bokeh.models import ColumnDataSource, LinearColorMapper, Range1d
 from bokeh.plotting import figure
 
 from ..colors import as_hex, palette
-from .drawing import NOTHING, STEPS
+from ._view_geometry import NOTHING, STEPS
 
 _INK, _PAPER, _AREA = "#111111", "#ffffff", "#0b5cad"
 

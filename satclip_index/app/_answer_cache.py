@@ -16,10 +16,10 @@ from ..errors import QueryError
 from ..heat import HeatMaps
 from ..neighbors import Neighbors
 from ..places import Place
-from .drawing import Canvas, Steps, canvas_of
-from .examples import place_of
-from .state import State, View
-from .tables import Table
+from ._state import State, View
+from ._typed_place import place_of
+from ._user_table import Table
+from ._view_geometry import Canvas, Steps, canvas_of
 
 Key = TypeVar("Key")
 Made = TypeVar("Made")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 
-from .tables import Table, Upload
+from ._user_table import Table, Upload
 
 
 class Loading:

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satclip_cli.main import app
-from satclip_index.app.command import like_arguments, like_command
-from satclip_index.app.desk import Desk
-from satclip_index.app.state import Example, State
-from satclip_index.app.tables import Table, Upload
+from satclip_index.app._answer_cache import Desk
+from satclip_index.app._cli_command import like_arguments, like_command
+from satclip_index.app._state import Example, State
+from satclip_index.app._user_table import Table, Upload
 
 from .cases import EXAMPLES, TRIANGLE, states
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from satclip_index import grid
-from satclip_index.app.desk import Desk
-from satclip_index.app.drawing import NOTHING, STEPS
-from satclip_index.app.state import Example, State, View
+from satclip_index.app._answer_cache import Desk
+from satclip_index.app._state import Example, State, View
+from satclip_index.app._view_geometry import NOTHING, STEPS
 from satclip_index.colors import Scale
 from satclip_index.errors import PlaceError, QueryError
 

@@ -24,8 +24,8 @@ from tornado.web import StaticFileHandler
 
 from ..atlas import Atlas
 from ..errors import QueryError
-from .desk import Desk
-from .page import WEB, build_page
+from ._answer_cache import Desk
+from ._bokeh_page import WEB, build_page
 
 _THREADS = 2
 _MOST_MESSAGE_BYTES = 4_000_000  # tables come in parts

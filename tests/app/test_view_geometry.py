@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satclip_index.app.drawing import NOTHING, STEPS, Steps, canvas_of, lines_in, rings_of, with_room
-from satclip_index.app.state import View
+from satclip_index.app._state import View
+from satclip_index.app._view_geometry import NOTHING, STEPS, Steps, canvas_of, lines_in, rings_of, with_room
 from satclip_index.colors import Scale, palette
 from satclip_index.errors import PlaceError
 from satclip_index.heat import WORLD

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 from ..errors import PlaceError, QueryError, SatclipIndexError
-from .desk import Answer, Desk, Picture
-from .drawing import rings_of
-from .loading import Loading
-from .state import LONGEST_LINK_AREA, RULES, Example, State, View, parse_number, read_area
-from .tables import Table
-from .telling import KINDS, describe_answer, describe_state, download
+from ._answer_cache import Answer, Desk, Picture
+from ._messages import KINDS, describe_answer, describe_state, download
+from ._state import LONGEST_LINK_AREA, RULES, Example, State, View, parse_number, read_area
+from ._uploads import Loading
+from ._user_table import Table
+from ._view_geometry import rings_of
 
 MOST_AREA_BYTES = 2_000_000
 _LOG = logging.getLogger(__name__)

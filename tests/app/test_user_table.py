@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from satclip_index.app import tables
-from satclip_index.app.tables import Table, Upload
+from satclip_index.app import _user_table
+from satclip_index.app._user_table import Table, Upload
 from satclip_index.errors import QueryError, TableError
 from satclip_index.store import with_geometry, wkb_points
 
@@ -73,7 +73,7 @@ def test_a_condition_reaches_nothing_but_the_table(table, condition):
 
 
 def test_a_condition_that_would_never_end_is_interrupted(monkeypatch):
-    monkeypatch.setattr(tables, "_SECONDS", 1)
+    monkeypatch.setattr(_user_table, "_SECONDS", 1)
     table = load("cities.csv", CSV)
     start = time.monotonic()
     with pytest.raises(QueryError, match="execution time"):
@@ -83,7 +83,7 @@ def test_a_condition_that_would_never_end_is_interrupted(monkeypatch):
 
 
 def test_a_file_that_is_too_large_is_refused_and_removed(monkeypatch):
-    monkeypatch.setattr(tables, "MOST_BYTES", 1_000_000)
+    monkeypatch.setattr(_user_table, "MOST_BYTES", 1_000_000)
     upload = Upload("big.csv")
     folder = upload.path.parent
     upload.write(b"x" * 600_000)
@@ -93,7 +93,7 @@ def test_a_file_that_is_too_large_is_refused_and_removed(monkeypatch):
 
 
 def test_a_file_that_unpacks_to_far_more_is_refused(monkeypatch):
-    monkeypatch.setattr(tables, "MOST_READ_BYTES", 1_000_000)
+    monkeypatch.setattr(_user_table, "MOST_READ_BYTES", 1_000_000)
     sink = pa.BufferOutputStream()
     n = 100_000
     pq.write_table(pa.table({"lon": np.zeros(n), "lat": np.zeros(n), "text": ["x" * 100] * n}), sink)
@@ -103,7 +103,7 @@ def test_a_file_that_unpacks_to_far_more_is_refused(monkeypatch):
 
 
 def test_a_table_of_too_many_rows_is_refused(monkeypatch):
-    monkeypatch.setattr(tables, "MOST_ROWS", 2)
+    monkeypatch.setattr(_user_table, "MOST_ROWS", 2)
     with pytest.raises(TableError, match=r"cities.csv has 3 rows; at most 2"):
         load("cities.csv", CSV)
 

@@ -1,7 +1,7 @@
 import pytest
 
-from satclip_index.app.examples import place_of
-from satclip_index.app.state import Example
+from satclip_index.app._state import Example
+from satclip_index.app._typed_place import place_of
 from satclip_index.errors import PlaceError
 from satclip_index.places import Place
 
