@@ -31,10 +31,10 @@ import numpy as np
 from common import describe_machine
 from satclip_index import grid, open_atlas
 from satclip_index.areas import Box
+from satclip_index.builder._segments import Segments, write_segment
 from satclip_index.search.bulk import cpu_search
 from satclip_index.search.engine import Filter, Found
 from satclip_index.search.geography import disks, rows_in
-from satclip_index.search.segment import Segments, write_segment
 from search_data import (
     APART,
     BOXED,

@@ -1,12 +1,12 @@
 from .atlas import Atlas as Atlas
 from .atlas import open_atlas as open_atlas
-from .build import build_atlas as build_atlas
+from .builder.build import build_atlas as build_atlas
+from .builder.verify import verify_atlas as verify_atlas
 from .encoder import Encoder as Encoder
 from .errors import SatclipIndexError as SatclipIndexError
 from .joining import embed_table as embed_table
 from .neighbors import Neighbors as Neighbors
 from .places import Place as Place
 from .sql import connect as connect
-from .verify import verify_atlas as verify_atlas
 
 __version__: str

@@ -2,7 +2,7 @@
 
 import re
 
-from satclip_index.build import estimated_bytes
+from satclip_index.builder.build import estimated_bytes
 
 from .conftest import ROOT
 from .oracles import all_cells

@@ -10,7 +10,7 @@ from satclip_index import verify_atlas
 from satclip_index.errors import AtlasNotFoundError
 from satclip_index.manifest import FileEntry, Manifest
 
-from .oracles import make_encoder
+from ..oracles import make_encoder
 from .test_build import build
 
 KINDS = [

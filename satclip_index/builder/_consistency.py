@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import grid
-from .assemble import similarity_quantiles
-from .encoder import unit_half
-from .errors import MissingExtraError
-from .manifest import Manifest
-from .search.bulk import index_header
-from .search.index import Index
-from .search.tree import Tree, deepest_level, run_starts
-from .store import read_shard
+from .. import grid
+from ..encoder import unit_half
+from ..errors import MissingExtraError
+from ..manifest import Manifest
+from ..search.bulk import index_header
+from ..search.index import Index
+from ..search.tree import Tree, deepest_level, run_starts
+from ..store import read_shard
+from ._assemble import similarity_quantiles
 
 if TYPE_CHECKING:
-    from .encoder import Encoder
+    from ..encoder import Encoder
 
 Finding = tuple[str, str]
 """A file, below the atlas, and what is wrong with it."""
@@ -125,7 +125,7 @@ def _tree_structure(tree: Tree, res: int) -> Iterator[str]:
 
 def _tree_rows(columns: dict[str, NDArray[Any]], tree: Tree, rows: slice) -> Iterator[str]:
     """Yield what a tree has wrong about the rows of a shard, and which of its bounds do not hold there."""
-    from .search import balls
+    from ..search import balls
 
     held, nodes = tree.rows, tree.nodes
     point = grid.unit_vectors(columns["lon"], columns["lat"])

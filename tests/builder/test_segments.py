@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from satclip_index import grid
+from satclip_index.builder._segments import Segments, write_segment
 from satclip_index.encoder import unit_half
-from satclip_index.search.segment import Segments, write_segment
 from satclip_index.search.tree import Tree
 
 from ..oracles import make_encoder

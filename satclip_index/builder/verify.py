@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from .components import Components
-from .errors import CorruptAtlasError, EncoderError
-from .fetched import folder_of
-from .manifest import ENCODER_NAME, MANIFEST_NAME, FileEntry, Manifest, is_as_written
-from .progress import Progress
-from .remote import located
+from ..components import Components
+from ..errors import CorruptAtlasError, EncoderError
+from ..fetched import folder_of
+from ..manifest import ENCODER_NAME, MANIFEST_NAME, FileEntry, Manifest, is_as_written
+from ..progress import Progress
+from ..remote import located
 
 Finding = tuple[str, str]
 
@@ -93,8 +93,8 @@ def _strays(root: Path, manifest: Manifest) -> Iterator[Finding]:
 
 def _contents(root: Path, manifest: Manifest, checks: dict[str, str], bytes_read: "_Counter") -> Iterator[Finding]:
     """Yield where files that are as they were written do not agree."""
-    from .agreement import disagreements
-    from .encoder import Encoder
+    from ..encoder import Encoder
+    from ._consistency import disagreements
 
     sizes = {file.path: file.size for file in manifest.files}
     try:

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import CorruptAtlasError
-from .manifest import ResolutionEntry
-from .search.engine import Filter
-from .search.index import Index
-from .search.segment import Segments
-from .search.tree import Tree
-from .search.vectors import Vectors
+from ..errors import CorruptAtlasError
+from ..manifest import ResolutionEntry
+from ..search.engine import Filter
+from ..search.index import Index
+from ..search.tree import Tree
+from ..search.vectors import Vectors
+from ._segments import Segments
 
 _LISTS_ABOVE = 2  # inverted lists are ancestors so far up, of at most 49 rows
 _LEVELS = np.concatenate(
@@ -47,7 +47,7 @@ def assemble(folder: Path, res: int, segments: Sequence[Path]) -> ResolutionEntr
 
 def similarity_quantiles(vectors: Vectors, land_rows: NDArray[np.int64]) -> tuple[float, ...]:
     """Return the quantiles of the similarity of random pairs of land cells, over at most 2,048 of them."""
-    from .steady import inner_products
+    from ..steady import inner_products
 
     rng = np.random.default_rng(0)
     rows = (

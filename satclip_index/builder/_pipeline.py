@@ -3,14 +3,14 @@
 from contextlib import closing
 from dataclasses import asdict
 
-from .assemble import assemble
-from .errors import CorruptAtlasError
-from .job import Engine, Job
-from .journal import Journal, Part
-from .manifest import FileEntry, ResolutionEntry
-from .progress import Progress
-from .shards import Shard, shards_of
-from .storage import Files, Storage
+from ..errors import CorruptAtlasError
+from ..manifest import FileEntry, ResolutionEntry
+from ..progress import Progress
+from ._assemble import assemble
+from ._job import Engine, Job
+from ._journal import Journal, Part
+from ._shard_storage import Files, Storage
+from ._shards import Shard, shards_of
 
 
 def build_parts(

@@ -7,7 +7,7 @@ import pytest
 import satclip_index as si
 from satclip_index.errors import AtlasExistsError, BuildError, SatclipIndexError
 
-from .oracles import make_encoder
+from ..oracles import make_encoder
 from .test_build import Stop, build, digests, stop_after
 
 RES = [0, 1, 2, 3]

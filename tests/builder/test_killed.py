@@ -12,8 +12,8 @@ import pytest
 import satclip_index as si
 from satclip_index.errors import SatclipIndexError
 
-from .conftest import child_environment
-from .oracles import make_encoder
+from ..conftest import child_environment
+from ..oracles import make_encoder
 from .test_build import build, digests
 
 # Imports and compiled code take seconds, a build less: one process has them, and each build is a fork of it.

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from .errors import BuildError, MissingExtraError
-from .job import Job, Record, what_rounds
-from .land import is_land
-from .shards import Shard
-from .storage import Files, Storage
-from .threads import default_workers, encoding
+from ..errors import BuildError, MissingExtraError
+from ..land import is_land
+from ._job import Job, Record, what_rounds
+from ._shard_storage import Files, Storage
+from ._shards import Shard
+from ._thread_engine import default_workers, encoding
 
 _ATTEMPTS = 4  # at a shard, until its workers are known to die of it
 _STORE_BYTES = 1 << 28  # of a Ray that is started here: only the encoder is in it
@@ -90,7 +90,7 @@ class _Worker:
     def __init__(
         self, weights: bytes, land_only: bool, device: str, storage: Storage, expected: dict[str, Any]
     ) -> None:
-        from .encoder import Encoder
+        from ..encoder import Encoder
 
         with TemporaryDirectory() as folder:
             path = Path(folder) / "encoder.safetensors"
@@ -103,7 +103,7 @@ class _Worker:
 
     def check(self) -> None:
         """Raise BuildError if this worker would give other bytes than the machine that the build was begun on."""
-        from .encoder import device_kind
+        from ..encoder import device_kind
 
         device_kind(self._job.device)
         node = os.uname().nodename

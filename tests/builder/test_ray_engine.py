@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from satclip_index.builder._folder_target import InFolder
+from satclip_index.builder._job import Job, what_rounds
+from satclip_index.builder._ray_engine import _ray, _Worker
 from satclip_index.errors import BuildError, MissingExtraError
-from satclip_index.job import Job, what_rounds
-from satclip_index.ray_engine import _ray, _Worker
-from satclip_index.storage import InFolder
 
-from .conftest import CLI, child_environment
-from .object_store import environment
-from .oracles import make_encoder
+from ..conftest import CLI, child_environment
+from ..object_store import environment
+from ..oracles import make_encoder
+from ..test_remote import digests_at
 from .test_build import Stop, build, digests, stop_after
-from .test_remote import digests_at
 
 RES = [0, 1, 2, 3]
 

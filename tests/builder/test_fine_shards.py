@@ -5,10 +5,10 @@ import pytest
 
 import satclip_index as si
 from satclip_index import grid
-from satclip_index.build import build_atlas
-from satclip_index.verify import verify_atlas
+from satclip_index.builder.build import build_atlas
+from satclip_index.builder.verify import verify_atlas
 
-from .oracles import make_encoder, similarity, stored
+from ..oracles import make_encoder, similarity, stored
 
 RES = 3
 

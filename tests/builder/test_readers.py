@@ -12,8 +12,8 @@ import pytest
 import satclip_index as si
 from satclip_index.errors import CorruptAtlasError
 
-from .conftest import child_environment
-from .oracles import make_encoder
+from ..conftest import child_environment
+from ..oracles import make_encoder
 from .test_build import build
 
 PLACES = [(36.8, -1.3), (-70.5, -33.4), (139.7, 35.7), (2.35, 48.86), (179.99, -16.5), (0.0, 89.9), (-60.0, -3.0)]

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from .. import grid
 from ..durable import replacing
-from .bulk import index_header
-from .tensors import Streamed, TensorFile, write_tensors
-from .tree import Nodes, Rows, deepest_level, grow, merge_nodes
+from ..search.bulk import index_header
+from ..search.tensors import Streamed, TensorFile, write_tensors
+from ..search.tree import Nodes, Rows, deepest_level, grow, merge_nodes
 
 _ID_BYTES = 8
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import satclip_index as si
-from satclip_index.build import _segment_bytes, build_atlas, estimated_bytes
+from satclip_index.builder.build import _segment_bytes, build_atlas, estimated_bytes
 from satclip_index.errors import (
     AtlasExistsError,
     AtlasNotFoundError,
@@ -20,8 +20,8 @@ from satclip_index.errors import (
     SatclipIndexError,
 )
 
-from .conftest import child_environment
-from .oracles import make_encoder, stored
+from ..conftest import child_environment
+from ..oracles import make_encoder, stored
 
 
 def digests(root):

@@ -3,18 +3,49 @@
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .durable import exchange, sync
-from .errors import AtlasExistsError, BuildError, OutputError, SatclipIndexError
-from .journal import JOURNAL_NAME, Journal
-from .manifest import MANIFEST_NAME, Manifest
-from .storage import InFolder
+from ..durable import exchange, sync
+from ..errors import AtlasExistsError, BuildError, OutputError, SatclipIndexError
+from ..manifest import MANIFEST_NAME, FileEntry, Manifest
+from ._journal import JOURNAL_NAME, Journal
+from ._shard_storage import Files, Make
 
 _START_OVER = "start over with --force"
+
+
+@dataclass(frozen=True, slots=True)
+class InFolder:
+    """The folder of the build itself, on a disk or on a file system that all machines share."""
+
+    root: Path
+
+    def reachable(self) -> bool:
+        """Return whether the journal is seen, which is begun before anything else."""
+        return (self.root / JOURNAL_NAME).is_file()
+
+    def write(self, make: Make) -> Files:
+        """Let files be made where they stay."""
+        return make(self.root)
+
+    def whole(self, files: Iterable[FileEntry]) -> set[str]:
+        """Return the paths of those that are, byte for byte, what was written."""
+        there = [file for file in files if (self.root / file.path).is_file()]
+        return {file.path for file in there if FileEntry.of(self.root, self.root / file.path) == file}
+
+    def gather(self, files: Iterable[FileEntry]) -> None:
+        """They are there."""
+
+    def keep(self, files: Iterable[FileEntry]) -> None:
+        """They are kept."""
+
+    def drop_segments(self, res: int) -> None:
+        """Remove the folder of segments."""
+        shutil.rmtree(self.root / f"res={res}" / "segments", ignore_errors=True)
 
 
 class Target:

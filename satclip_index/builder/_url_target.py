@@ -2,23 +2,77 @@
 
 import json
 import os
+import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from .components import COMPONENTS_NAME
-from .errors import AtlasExistsError, BuildError, OutputError, RemoteError
-from .journal import JOURNAL_NAME, Journal
-from .manifest import ENCODER_NAME, MANIFEST_NAME, Manifest
-from .remote import Remote
-from .storage import AtUrl
-from .target import check_room, check_same, unfinished
+from ..components import COMPONENTS_NAME
+from ..errors import AtlasExistsError, BuildError, CorruptAtlasError, OutputError, RemoteError
+from ..manifest import ENCODER_NAME, MANIFEST_NAME, FileEntry, Manifest
+from ..remote import AT_ONCE, Remote
+from ._folder_target import check_room, check_same, unfinished
+from ._journal import JOURNAL_NAME, Journal
+from ._shard_storage import Files, Make
 
 LOCK_NAME = "build.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class AtUrl:
+    """Files at a URL; ``root`` is a scratch folder of the machine that puts the atlas together."""
+
+    remote: Remote
+    root: Path
+
+    def reachable(self) -> bool:
+        """Return whether the journal is there."""
+        return JOURNAL_NAME in self.remote.sizes()
+
+    def write(self, make: Make) -> Files:
+        """Let files be made in a scratch folder of this machine, and put them to the URL."""
+        with TemporaryDirectory(prefix="satclip-index-") as scratch:
+            files = make(Path(scratch))
+            for file in files:
+                self.remote.put(Path(scratch) / file.path, file.path)
+        return files
+
+    def whole(self, files: Iterable[FileEntry]) -> set[str]:
+        """Return the paths of those that have the size that was written; more is known when they are fetched."""
+        sizes = self.remote.sizes()
+        return {file.path for file in files if sizes.get(file.path) == file.size}
+
+    def gather(self, files: Iterable[FileEntry]) -> None:
+        """Fetch files that the scratch folder has not; a damaged one is removed, so that it is made again."""
+
+        def fetch(file: FileEntry) -> None:
+            path = self.root / file.path
+            if path.is_file() and path.stat().st_size == file.size:
+                return
+            try:
+                self.remote.get(file, self.root)
+            except CorruptAtlasError as error:
+                self.remote.remove([file.path])
+                raise CorruptAtlasError(f"{str(error).partition('. ')[0]}. Make it again with --resume.") from None
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(fetch, files))
+
+    def keep(self, files: Iterable[FileEntry]) -> None:
+        """Put files to the URL."""
+        for file in files:
+            self.remote.put(self.root / file.path, file.path)
+
+    def drop_segments(self, res: int) -> None:
+        """Remove the segments at the URL and those that were fetched."""
+        shutil.rmtree(self.root / f"res={res}" / "segments", ignore_errors=True)
+        self.remote.remove(name for name in self.remote.sizes() if name.startswith(f"res={res}/segments/"))
 
 
 class UrlTarget:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from . import grid
-from .concurrency import processors
-from .job import Job, Record
-from .land import is_land
-from .shards import Encode, Shard
+from .. import grid
+from ..concurrency import processors
+from ..land import is_land
+from ._job import Job, Record
+from ._shards import Encode, Shard
 
 if TYPE_CHECKING:
-    from .encoder import Encoder
+    from ..encoder import Encoder
 
 _MOST_WORKERS = 8  # by themselves: they share one interpreter, and a tenth of encoding is its own
 
@@ -54,8 +54,8 @@ def encoding(encoder: "Encoder", device: str, workers: int) -> Iterator[Encode]:
     On processors, a few thousand cells of whichever shard are a piece of work, so that one large shard keeps all of
     them busy, and encoding goes on while another shard is written. On a GPU, shards take turns.
     """
-    from .steady import one_thread_each
-    from .tiles import CellEncoder
+    from ..steady import one_thread_each
+    from ..tiles import CellEncoder
 
     cell_encoder, turn = CellEncoder(encoder, device=device), Lock()
 
