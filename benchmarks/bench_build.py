@@ -22,12 +22,12 @@ from satclip_index import grid, open_atlas
 from satclip_index.builder._assemble import assemble
 from satclip_index.builder._segments import write_segment
 from satclip_index.builder._shards import described, shards_of
-from satclip_index.encoder import Encoder, Hyperparameters, Siren, unit_half
+from satclip_index.encoder.cell_encoder import CellEncoder
+from satclip_index.encoder.deterministic import one_thread_each
+from satclip_index.encoder.location_encoder import Encoder, Hyperparameters, Siren, unit_half
 from satclip_index.land import is_land
 from satclip_index.manifest import FileEntry
-from satclip_index.steady import one_thread_each
 from satclip_index.store import write_shard
-from satclip_index.tiles import CellEncoder
 
 RANDOM_L40 = "random-L40"  # of the released geometry: what encoding costs does not depend on the weights
 

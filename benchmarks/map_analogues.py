@@ -14,7 +14,7 @@ import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
-from satclip_index.encoder import Encoder
+from satclip_index.encoder.location_encoder import Encoder
 from satclip_index.grid import EARTH_RADIUS_KM
 from satclip_index.land import is_land
 

@@ -178,7 +178,7 @@ def build_missing(encoder: str, res: int, path: Path) -> None:
     import torch
 
     from satclip_index import build_atlas
-    from satclip_index.encoder import Encoder, Hyperparameters, Siren
+    from satclip_index.encoder.location_encoder import Encoder, Hyperparameters, Siren
 
     if (path / "manifest.json").is_file():
         made_by = open_atlas(path).manifest.encoder["sha256"]

@@ -2,7 +2,7 @@ from .atlas import Atlas as Atlas
 from .atlas import open_atlas as open_atlas
 from .builder.build import build_atlas as build_atlas
 from .builder.verify import verify_atlas as verify_atlas
-from .encoder import Encoder as Encoder
+from .encoder.location_encoder import Encoder as Encoder
 from .errors import SatclipIndexError as SatclipIndexError
 from .joining import embed_table as embed_table
 from .neighbors import Neighbors as Neighbors

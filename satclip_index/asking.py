@@ -22,7 +22,7 @@ from .unusual import Unusual, unusual_cells
 from .zoom import check_zoom, zoom_in
 
 if TYPE_CHECKING:
-    from .encoder import Encoder
+    from .encoder.location_encoder import Encoder
 
 
 class Asking(ABC):

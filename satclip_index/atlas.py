@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from .dataset import CellDataset
-    from .encoder import Encoder
+    from .encoder.location_encoder import Encoder
     from .joined import Joined
     from .joining import JoinOptions
     from .plot import Map
@@ -72,7 +72,7 @@ class Atlas(Asking):
     @cached_property
     def encoder(self) -> "Encoder":
         """The encoder that made it, from its own folder (this imports torch)."""
-        from .encoder import Encoder
+        from .encoder.location_encoder import Encoder
 
         encoder = Encoder.load(self.path / ENCODER_NAME)
         self.manifest.check_current(self.path)
@@ -288,7 +288,7 @@ class Atlas(Asking):
         rows = index.rows_of(cells) if held else np.full(cells.size, -1)
         if (rows >= 0).all():
             return index.vectors.of_rows(rows, dtype)
-        from .encoder import unit_half
+        from .encoder.location_encoder import unit_half
 
         embedding = np.empty((cells.size, self.manifest.dim), dtype)
         embedding[rows >= 0] = index.vectors.of_rows(rows[rows >= 0], dtype)

@@ -38,7 +38,7 @@ class Components:
     @classmethod
     def fit(cls, embedding: NDArray[np.float32]) -> Self:
         """Return the components of embeddings, (n, dim); n at least 1; the same bits on any number of threads."""
-        from .steady import eigenvectors, inner_products
+        from .encoder.deterministic import eigenvectors, inner_products
 
         vectors = embedding.astype(np.float64)
         mean = vectors.mean(axis=0)

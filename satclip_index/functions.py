@@ -156,7 +156,7 @@ class _Embed:
     atlas: Atlas
 
     def __call__(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> Any:
-        from .encoder import unit_half
+        from .encoder.location_encoder import unit_half
 
         vectors, _ = unit_half(self.atlas.encoder.encode(*_on_earth(lon, lat)))
         return vectors, np.ones(lon.size, dtype=bool)

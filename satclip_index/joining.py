@@ -15,7 +15,7 @@ from .question import places_of, vector_of
 from .sources import Source
 
 if TYPE_CHECKING:
-    from .encoder import Encoder
+    from .encoder.location_encoder import Encoder
 
 _CPU_POINTS, _GPU_POINTS = 1024, 65_536  # at a time; see Encoder.encode
 
@@ -161,7 +161,8 @@ def embed_table(
 
 def embed_points(encoder: "Encoder", device: str, *, raw: bool = False) -> Embed:
     """Return a function that embeds places at their own points: unit vectors as an atlas stores them, or raw ones."""
-    from .encoder import best_device, unit_half
+    from .encoder.devices import best_device
+    from .encoder.location_encoder import unit_half
 
     device = best_device() if device == "auto" else device
     encoder.encode(0.0, 0.0, device=device)  # a device that cannot be used shows before anything is read

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satclip_index.encoder import unit_half
+from satclip_index.encoder.location_encoder import unit_half
 from satclip_index.errors import QueryError
 from satclip_index.sql import Answer, connect
 

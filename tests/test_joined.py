@@ -12,7 +12,7 @@ import shapely
 
 import satclip_index as si
 from satclip_index import joined
-from satclip_index.encoder import unit_half
+from satclip_index.encoder.location_encoder import unit_half
 from satclip_index.errors import OutputError, QueryError, ResolutionError, TableError
 
 from .oracles import embed, similarity

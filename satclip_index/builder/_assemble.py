@@ -47,7 +47,7 @@ def assemble(folder: Path, res: int, segments: Sequence[Path]) -> ResolutionEntr
 
 def similarity_quantiles(vectors: Vectors, land_rows: NDArray[np.int64]) -> tuple[float, ...]:
     """Return the quantiles of the similarity of random pairs of land cells, over at most 2,048 of them."""
-    from ..steady import inner_products
+    from ..encoder.deterministic import inner_products
 
     rng = np.random.default_rng(0)
     rows = (

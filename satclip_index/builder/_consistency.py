@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import grid
-from ..encoder import unit_half
+from ..encoder.location_encoder import unit_half
 from ..errors import MissingExtraError
 from ..manifest import Manifest
 from ..search.bulk import index_header
@@ -19,7 +19,7 @@ from ..store import read_shard
 from ._assemble import similarity_quantiles
 
 if TYPE_CHECKING:
-    from ..encoder import Encoder
+    from ..encoder.location_encoder import Encoder
 
 Finding = tuple[str, str]
 """A file, below the atlas, and what is wrong with it."""

@@ -9,7 +9,7 @@ from ._shard_storage import Files, Storage
 from ._shards import Encode, Shard, build_shard
 
 if TYPE_CHECKING:
-    from ..encoder import Encoder
+    from ..encoder.location_encoder import Encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ Engine = Callable[[Job, list[Shard], Record], Generator[Shard]]
 
 def what_rounds() -> dict[str, Any]:
     """Return what the last bits of an atlas depend on at this machine."""
-    from ..encoder import processor
+    from ..encoder.devices import processor
 
     libraries = library_versions() | library_versions(["global-land-mask", "safetensors", "numba"])
     return {"processor": processor(), "libraries": libraries}

@@ -90,7 +90,7 @@ class _Worker:
     def __init__(
         self, weights: bytes, land_only: bool, device: str, storage: Storage, expected: dict[str, Any]
     ) -> None:
-        from ..encoder import Encoder
+        from ..encoder.location_encoder import Encoder
 
         with TemporaryDirectory() as folder:
             path = Path(folder) / "encoder.safetensors"
@@ -103,7 +103,7 @@ class _Worker:
 
     def check(self) -> None:
         """Raise BuildError if this worker would give other bytes than the machine that the build was begun on."""
-        from ..encoder import device_kind
+        from ..encoder.devices import device_kind
 
         device_kind(self._job.device)
         node = os.uname().nodename

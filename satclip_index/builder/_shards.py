@@ -15,7 +15,7 @@ from ..store import write_shard
 from ._segments import write_segment
 
 if TYPE_CHECKING:
-    from ..encoder import Encoder
+    from ..encoder.location_encoder import Encoder
 
 Encode = Callable[[grid.Cells, NDArray[np.float64], NDArray[np.float64]], NDArray[np.float32]]
 """Of (n,) cells of a resolution, and lon and lat of their centres, the raw embeddings, (n, dim)."""
@@ -75,7 +75,7 @@ def build_shard(
     land_only : bool
         Leave out cells whose centre is not land.
     """
-    from ..encoder import unit_half
+    from ..encoder.location_encoder import unit_half
 
     cells = grid.descendants(shard.roots, shard.res)
     lon, lat = grid.cell_centers(cells)

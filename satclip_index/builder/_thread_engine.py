@@ -16,7 +16,7 @@ from ._job import Job, Record
 from ._shards import Encode, Shard
 
 if TYPE_CHECKING:
-    from ..encoder import Encoder
+    from ..encoder.location_encoder import Encoder
 
 _MOST_WORKERS = 8  # by themselves: they share one interpreter, and a tenth of encoding is its own
 
@@ -54,8 +54,8 @@ def encoding(encoder: "Encoder", device: str, workers: int) -> Iterator[Encode]:
     On processors, a few thousand cells of whichever shard are a piece of work, so that one large shard keeps all of
     them busy, and encoding goes on while another shard is written. On a GPU, shards take turns.
     """
-    from ..steady import one_thread_each
-    from ..tiles import CellEncoder
+    from ..encoder.cell_encoder import CellEncoder
+    from ..encoder.deterministic import one_thread_each
 
     cell_encoder, turn = CellEncoder(encoder, device=device), Lock()
 

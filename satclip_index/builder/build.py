@@ -26,7 +26,7 @@ from ._thread_engine import on_threads
 from ._url_target import UrlTarget
 
 if TYPE_CHECKING:
-    from ..encoder import Encoder
+    from ..encoder.location_encoder import Encoder
 
 MAX_BUILD_RES = 9  # 4.8 billion cells; finer than any location encoder resolves
 _LAND_SHARE = 0.36  # of all cells, the mask's lakes and ice included; only for the estimate
@@ -94,7 +94,7 @@ def build_atlas(
     OutputError, RemoteError
         If the disk is too small or cannot be written, or the URL cannot. What is finished is kept.
     """
-    from ..encoder import Encoder
+    from ..encoder.location_encoder import Encoder
 
     wanted = sorted({grid.check_res(r, highest=MAX_BUILD_RES) for r in np.atleast_1d(np.asarray(res, dtype=object))})
     if not wanted:
@@ -154,7 +154,7 @@ def _engine(name: str, address: str | None, workers: int | None) -> Engine:
 
 def _kind_of(device: str, engine: str, encoder: "Encoder") -> str:
     """Return ``cpu`` or ``cuda``; a device that cannot be used shows before anything is written."""
-    from ..encoder import device_kind
+    from ..encoder.devices import device_kind
 
     if engine == "ray" and device.partition(":")[0] == "cuda":
         return "cuda"  # of the workers, who look for theirs

@@ -93,7 +93,7 @@ def _strays(root: Path, manifest: Manifest) -> Iterator[Finding]:
 
 def _contents(root: Path, manifest: Manifest, checks: dict[str, str], bytes_read: "_Counter") -> Iterator[Finding]:
     """Yield where files that are as they were written do not agree."""
-    from ..encoder import Encoder
+    from ..encoder.location_encoder import Encoder
     from ._consistency import disagreements
 
     sizes = {file.path: file.size for file in manifest.files}

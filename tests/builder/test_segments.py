@@ -4,7 +4,7 @@ import pytest
 
 from satclip_index import grid
 from satclip_index.builder._segments import Segments, write_segment
-from satclip_index.encoder import unit_half
+from satclip_index.encoder.location_encoder import unit_half
 from satclip_index.search.tree import Tree
 
 from ..oracles import make_encoder

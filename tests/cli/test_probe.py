@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from satclip_cli.main import main
-from satclip_index.encoder import Encoder, Hyperparameters, Siren
+from satclip_index.encoder.location_encoder import Encoder, Hyperparameters, Siren
 from satclip_train.points import uniform_points
 
 ROWS = 150

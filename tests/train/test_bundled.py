@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from satclip_index.encoder import Encoder
+from satclip_index.encoder.location_encoder import Encoder
 from satclip_train.probe import baselines, probe
 
 TABLES = Path(__file__).parents[3] / "shared" / "data" / "tables"
@@ -64,6 +64,6 @@ def test_manaus_resembles_the_congo_and_not_the_sahara():
 def test_the_bundled_encoder_is_small_and_named():
     encoder = Encoder.load("bluemarble")
     assert (encoder.name, encoder.dim) == ("bluemarble", 256)
-    file = Path(__file__).parents[2] / "satclip_index" / "encoders" / "bluemarble.safetensors"
+    file = Path(__file__).parents[2] / "satclip_index" / "encoder" / "bundled" / "bluemarble.safetensors"
     assert file.stat().st_size < 6e6
     assert np.isfinite(encoder.encode([0, 180, -180, 0], [90, -90, 0, 0])).all()

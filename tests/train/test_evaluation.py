@@ -6,7 +6,7 @@ import pytest
 from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.metrics import accuracy_score, r2_score
 
-from satclip_index.encoder import Encoder, Hyperparameters, Siren
+from satclip_index.encoder.location_encoder import Encoder, Hyperparameters, Siren
 from satclip_index.errors import DataError, TableError
 from satclip_train.contenders import contenders
 from satclip_train.evaluation import evaluate, evaluate_notebook

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from satclip_index.encoder import Encoder, Siren
+from satclip_index.encoder.location_encoder import Encoder, Siren
+from satclip_index.encoder.spherical_harmonics import real_harmonics
 from satclip_index.errors import DataError
-from satclip_index.harmonics import real_harmonics
 from satclip_train.batches import Prefetcher, degree_weights, scaled_harmonics
 from satclip_train.config import EncoderConfig, TrainingConfig
 from satclip_train.fit import folded, learning_rate, train

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from satclip_cli.main import main
-from satclip_index.encoder import Encoder
+from satclip_index.encoder.location_encoder import Encoder
 from satclip_train.features import compute_features
 
 from .s2_fixtures import environment, satclip_index, small_config, to_toml, write_data_set

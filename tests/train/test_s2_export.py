@@ -4,9 +4,9 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from satclip_index.encoder import Encoder, Siren
+from satclip_index.encoder.location_encoder import Encoder, Siren
+from satclip_index.encoder.spherical_harmonics import real_harmonics
 from satclip_index.errors import ConfigError, EncoderError
-from satclip_index.harmonics import real_harmonics
 from satclip_train.export import export
 from satclip_train.features import compute_features
 from satclip_train.lightning_parts import LightningModule

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from satclip_index.encoder import Encoder
+from satclip_index.encoder.location_encoder import Encoder
 from satclip_index.errors import ConfigError, DataError
 from satclip_train.data import CachedData, Draws, TilesData
 from satclip_train.features import compute_features

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from satclip_index.encoder import Encoder
+from satclip_index.encoder.location_encoder import Encoder
 from satclip_index.errors import ConfigError
 from satclip_train import module
 from satclip_train.augment import draw_seed

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from satclip_index.harmonics import real_harmonics
+from satclip_index.encoder.spherical_harmonics import real_harmonics
 
 from .config import Config, EncoderConfig
 from .points import PointSampler

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from satclip_index.encoder import Encoder
+from satclip_index.encoder.location_encoder import Encoder
+from satclip_index.encoder.spherical_harmonics import real_harmonics
 from satclip_index.grid import unit_vectors
-from satclip_index.harmonics import real_harmonics
 
 FloatMatrix = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from satclip_index.encoder import Encoder
+from satclip_index.encoder.location_encoder import Encoder
 from satclip_index.errors import ConfigError, EncoderError
 
 from .losses import INITIAL_LOGIT_SCALE

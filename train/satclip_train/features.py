@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from satclip_index.encoder import best_device
+from satclip_index.encoder.devices import best_device
 from satclip_index.errors import ConfigError
 
 from .augment import Views, draw_seed, middle, reflectance

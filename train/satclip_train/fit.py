@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from satclip_index.encoder import Encoder, Hyperparameters, Siren
+from satclip_index.encoder.location_encoder import Encoder, Hyperparameters, Siren
 from satclip_index.errors import DataError
 
 from .batches import Batch, Prefetcher, degree_weights, fresh_batches

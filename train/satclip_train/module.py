@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from satclip_index.encoder import Siren
+from satclip_index.encoder.location_encoder import Siren
+from satclip_index.encoder.spherical_harmonics import Convention, real_harmonics
 from satclip_index.errors import DataError
-from satclip_index.harmonics import Convention, real_harmonics
 
 from .augment import Views, draw_seed, jitter, middle, reflectance
 from .data import Batch

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from satclip_index.encoder import Encoder
+from satclip_index.encoder.location_encoder import Encoder
 from satclip_index.errors import ConfigError, EncoderError, MissingExtraError
 
 from .cache import tiles_of, write_json

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from satclip_index.encoder.spherical_harmonics import CONVENTIONS
 from satclip_index.errors import ConfigError, DataError
-from satclip_index.harmonics import CONVENTIONS
 
 from .config import _build
 from .splits import SPLITS

@@ -6,11 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satclip_index.encoder import Encoder, Hyperparameters, unit_half
+from satclip_index.encoder.location_encoder import Encoder, Hyperparameters, unit_half
 from satclip_index.errors import CoordinateError, EncoderError
 
-from . import oracles
-from .oracles import GEOMETRIES, make_encoder
+from .. import oracles
+from ..oracles import GEOMETRIES, make_encoder
 
 LON = np.array([36.82, -70.5, 180.0, -180.0, 0.0, 12.0, 200.0, 179.9999, 77.0])
 LAT = np.array([-1.29, -33.4, 10.0, 10.0, 90.0, -90.0, -15.0, 71.0, 89.95])
@@ -135,7 +135,7 @@ def test_an_embedding_without_direction_is_refused(bad):
 
 
 def test_the_bundled_encoder_loads_when_it_is_shipped():
-    path = Path(__file__).parents[1] / "satclip_index" / "encoders" / "bluemarble.safetensors"
+    path = Path(__file__).parents[2] / "satclip_index" / "encoder" / "bundled" / "bluemarble.safetensors"
     if not path.exists():
         pytest.skip("the bundled weights are not in this checkout yet")
     encoder = Encoder.load("bluemarble")

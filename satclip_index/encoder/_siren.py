@@ -8,8 +8,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from .errors import EncoderError
-from .harmonics import CONVENTIONS, Convention
+from ..errors import EncoderError
+from .spherical_harmonics import CONVENTIONS, Convention
 
 _MOST = 1_000_000  # of anything that a file claims: far above sense, far below what overflows
 

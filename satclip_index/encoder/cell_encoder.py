@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import grid
-from .encoder import Encoder, device_of
-from .harmonics import real_harmonics
-from .polynomials import Padua, products
+from .. import grid
+from ._padua import Padua, products
+from .devices import device_of
+from .location_encoder import Encoder
+from .spherical_harmonics import real_harmonics
 
 MOST_ERROR = 1e-6  # of the largest phase of the first layer, by the bound; what is found is a tenth of that or less
 _REACH = 1.1  # of the distance to a cell's corners: its descendants stick out of it, by 3.1 % five resolutions down

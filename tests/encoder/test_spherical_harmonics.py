@@ -4,9 +4,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satclip_index.harmonics import CONVENTIONS, real_harmonics
+from satclip_index.encoder.spherical_harmonics import CONVENTIONS, real_harmonics
 
-from . import oracles
+from .. import oracles
 
 LON = np.array([0.0, 180.0, -180.0, 179.999999, 36.82, -70.5, 90.0, -90.0, 12.5, 301.0])
 LAT = np.array([90.0, -90.0, 0.0, 45.0, -1.29, 89.9999, -89.9999, 0.0, 66.6, 1e-9])

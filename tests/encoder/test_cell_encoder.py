@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from satclip_index import grid
-from satclip_index.encoder import Encoder
-from satclip_index.harmonics import real_harmonics
-from satclip_index.polynomials import products
-from satclip_index.steady import one_thread_each
-from satclip_index.tiles import MOST_ERROR, CellEncoder, Plan, _Squares
+from satclip_index.encoder._padua import products
+from satclip_index.encoder.cell_encoder import MOST_ERROR, CellEncoder, Plan, _Squares
+from satclip_index.encoder.deterministic import one_thread_each
+from satclip_index.encoder.location_encoder import Encoder
+from satclip_index.encoder.spherical_harmonics import real_harmonics
 
-from .oracles import make_encoder
+from ..oracles import make_encoder
 
 POLES_AND_ANTIMERIDIAN = [(0.0, 90.0), (30.0, -90.0), (180.0, 52.0), (-179.9, -17.0), (36.8, -1.3)]
 

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from .coordinates import check_coordinates
-from .errors import EncoderError
-from .harmonics import real_harmonics
-from .siren import Hyperparameters, Siren
-from .steady import one_thread_each
-from .weights import download, read_weights, write_weights
+from ..coordinates import check_coordinates
+from ..errors import EncoderError
+from ._checkpoints import download, read_weights, write_weights
+from ._siren import Hyperparameters, Siren
+from .deterministic import one_thread_each
+from .devices import best_device, device_of
+from .spherical_harmonics import real_harmonics
 
 __all__ = ["BUNDLED", "Encoder", "Hyperparameters", "Siren", "best_device", "unit_half"]
 
@@ -93,7 +94,7 @@ class Encoder:
         """
         text = str(source)
         if text in BUNDLED:
-            with resources.as_file(resources.files("satclip_index") / "encoders" / f"{text}.safetensors") as path:
+            with resources.as_file(resources.files(__package__) / "bundled" / f"{text}.safetensors") as path:
                 return cls._from_file(path, name=text, origin={"bundled": text})
         path = Path(source)
         if path.suffix in (".safetensors", ".ckpt") or os.path.exists(path):  # noqa: PTH110 (Path's raises on long names)
@@ -232,31 +233,3 @@ def unit_half(raw: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np
             f"{bad.size} embeddings are zero or not finite; first at row {bad[0]}. The encoder is unusable."
         )
     return embedding.numpy(), norm.astype(np.float32)
-
-
-def device_kind(name: str) -> str:
-    """Return ``cpu`` or ``cuda`` for the name of a device of this machine, or raise EncoderError."""
-    return device_of(name).type
-
-
-def processor() -> str:
-    """Return the kind of instructions that torch uses on this processor: others round in other ways."""
-    return torch.backends.cpu.get_cpu_capability()
-
-
-def best_device() -> str:
-    """Return ``cuda`` if there is a CUDA device, else ``cpu``."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def device_of(name: str) -> torch.device:
-    """Return a device of this machine, or raise EncoderError."""
-    try:
-        device = torch.device(best_device() if name == "auto" else name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:
-        raise EncoderError(
-            f"Device {name!r} cannot be used here ({' '.join(str(error).split())[:120]}). "
-            "Expected cpu, cuda, cuda:N or auto."
-        ) from None
-    return device

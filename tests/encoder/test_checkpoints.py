@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from satclip_index.encoder import Encoder, Hyperparameters
+from satclip_index.encoder.location_encoder import Encoder, Hyperparameters
 from satclip_index.errors import EncoderError
 
-from . import oracles
-from .oracles import GEOMETRIES, make_encoder
+from .. import oracles
+from ..oracles import GEOMETRIES, make_encoder
 
 LON = np.array([36.82, -70.5, 180.0, -180.0, 0.0, 12.0, 200.0, 179.9999, 77.0])
 LAT = np.array([-1.29, -33.4, 10.0, 10.0, 90.0, -90.0, -15.0, 71.0, 89.95])

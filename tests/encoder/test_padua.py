@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.polynomial import chebyshev
 
-from satclip_index.polynomials import Padua, products
+from satclip_index.encoder._padua import Padua, products
 
 
 def tensors(*arrays):

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from .errors import EncoderError, OutputError
-from .siren import Hyperparameters, Siren
+from ..errors import EncoderError, OutputError
+from ._siren import Hyperparameters, Siren
 
 _METADATA_KEY = "satclip_index.encoder"
 _CHECKPOINT_PREFIX = "model.location.nnet."

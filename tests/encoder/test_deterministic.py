@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from satclip_index.steady import eigenvectors, inner_products, one_thread_each
+from satclip_index.encoder.deterministic import eigenvectors, inner_products, one_thread_each
 
-from .oracles import make_encoder
+from ..oracles import make_encoder
 
 
 @pytest.fixture
