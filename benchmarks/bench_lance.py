@@ -19,7 +19,7 @@ import numpy as np
 
 from common import describe_machine, measured_process
 from satclip_index import Atlas, open_atlas
-from satclip_index.lance_export import table_name
+from satclip_index.export.lancedb_tables import table_name
 from satclip_index.question import Bounds, Question
 
 ALL = 1_000_000  # more partitions than there are

@@ -25,8 +25,8 @@ from .search.index import Index
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from .dataset import CellDataset
     from .encoder.location_encoder import Encoder
+    from .export.torch_dataset import CellDataset
     from .joined import Joined
     from .joining import JoinOptions
     from .plot import Map
@@ -115,7 +115,7 @@ class Atlas(Asking):
 
     def dataset(self, res: int | None = None, *, land: bool | None = None) -> "CellDataset":
         """Return the cells of a resolution as a PyTorch data set; ``res`` and ``land`` as :meth:`cells` has them."""
-        from .dataset import CellDataset
+        from .export.torch_dataset import CellDataset
 
         return CellDataset(self.path, self._held(res), land=land)
 
@@ -213,7 +213,7 @@ class Atlas(Asking):
         call ``geo.places_like(36.8, -1.3)`` without ``USE``, or attach it under another name and ``USE`` that. A file
         called ``geo.duckdb`` can be used either way, but not renamed.
         """
-        from .standalone import write_standalone
+        from .export.duckdb_file import write_standalone
 
         return write_standalone(self.path, self.manifest, Path(path), res=res, force=force, progress=progress)
 
@@ -252,7 +252,7 @@ class Atlas(Asking):
         or not at all. At a URL each table is: first its cells, then its indexes; what a replaced one held stays for
         whoever reads it, until LanceDB's ``optimize``.
         """
-        from .lance_export import write_lance
+        from .export.lancedb_tables import write_lance
 
         return write_lance(self.manifest, self.cells, destination, res=res, force=force, progress=progress)
 

@@ -2,9 +2,10 @@ import h3
 import numpy as np
 import pytest
 
-from satclip_index import grid, lattice
+from satclip_index import grid
+from satclip_index.export import _h3_lattice
 
-from .oracles import all_cells
+from ..oracles import all_cells
 
 FINEST = 4
 
@@ -14,7 +15,7 @@ def tables():
     """Hold every resolution's lattice as keys in ascending order, and the cell of each."""
     found = {}
     for res in range(FINEST + 1):
-        parts = list(lattice.lattice_parts(res))
+        parts = list(_h3_lattice.lattice_parts(res))
         keys = np.concatenate([key(part.face, part.a, part.b) for part in parts])
         found[res] = keys, np.concatenate([part.cell for part in parts])
     return found
@@ -26,11 +27,11 @@ def key(face, a, b):
 
 def cell_of(tables, lon, lat, res):
     """Return the cell of each point by arithmetic and the table; 0 where the table has no such lattice point."""
-    shape, p = lattice.faces(), grid.unit_vectors(lon, lat)
+    shape, p = _h3_lattice.faces(), grid.unit_vectors(lon, lat)
     face = np.argmax(p @ shape.centre.T, axis=1)
     up, scale = np.sum(p * shape.centre[face], axis=1), np.sqrt(7.0) ** res
     a, b = (scale * np.sum(p * axis[res % 2, face], axis=1) / up for axis in (shape.a, shape.b))
-    wanted = key(face, *lattice.nearest_point(a, b))
+    wanted = key(face, *_h3_lattice.nearest_point(a, b))
     keys, cells = tables[res]
     at = np.minimum(np.searchsorted(keys, wanted), keys.size - 1)
     return np.where(keys[at] == wanted, cells[at], 0)
@@ -43,7 +44,7 @@ def degrees(p):
 
 def points(kind, n, rng):
     """Return points anywhere, or where something is special."""
-    shape = lattice.faces()
+    shape = _h3_lattice.faces()
     corners = shape.corners[rng.integers(0, 20, n)]
     if kind == "anywhere":
         return degrees(rng.normal(size=(n, 3)))
@@ -77,7 +78,7 @@ def test_every_centre_lies_in_its_cell_and_every_cell_is_in_the_table(tables, re
 
 @pytest.mark.parametrize("res", range(FINEST + 1))
 def test_a_point_on_the_very_edge_of_a_face_has_a_cell_at_or_next_to_it(tables, res):
-    shape, along = lattice.faces(), np.linspace(0, 1, 401)[:, None]
+    shape, along = _h3_lattice.faces(), np.linspace(0, 1, 401)[:, None]
     on_edges = np.concatenate([along * a + (1 - along) * b for a, b, _ in shape.corners])
     lon, lat = degrees(on_edges)
     found, expected = cell_of(tables, lon, lat, res), grid.cells_of_points(lon, lat, res)
@@ -87,7 +88,7 @@ def test_a_point_on_the_very_edge_of_a_face_has_a_cell_at_or_next_to_it(tables, 
 
 
 def test_the_faces_are_those_of_an_icosahedron_turned_the_same_way():
-    shape = lattice.faces()
+    shape = _h3_lattice.faces()
     assert shape.centre.shape == (20, 3)
     np.testing.assert_allclose(np.sum(shape.corners * shape.centre[:, None], axis=2), 0.7946544722917661, atol=1e-12)
     assert (np.linalg.det(shape.corners) > 0).all()
@@ -96,8 +97,8 @@ def test_the_faces_are_those_of_an_icosahedron_turned_the_same_way():
 
 
 def test_the_parts_of_a_lattice_do_not_depend_on_how_many_fit_in_memory(tables, monkeypatch):
-    monkeypatch.setattr(lattice, "_POINTS_AT_ONCE", 100)
-    parts = list(lattice.lattice_parts(2))
+    monkeypatch.setattr(_h3_lattice, "_POINTS_AT_ONCE", 100)
+    parts = list(_h3_lattice.lattice_parts(2))
     assert len(parts) > 20
     np.testing.assert_array_equal(np.concatenate([key(p.face, p.a, p.b) for p in parts]), tables[2][0])
     np.testing.assert_array_equal(np.concatenate([p.cell for p in parts]), tables[2][1])
@@ -109,4 +110,4 @@ def test_no_two_centres_are_nearer_than_the_least_spacing(res):
     a, b = grid.adjacent_pairs(cells)
     lon, lat = grid.cell_centers(cells)
     spacing = grid.distances_km(lon[a], lat[a], lon[b], lat[b]).min() * np.sqrt(7.0) ** res
-    assert lattice.LEAST_SPACING_KM < spacing < 1.5 * lattice.LEAST_SPACING_KM
+    assert _h3_lattice.LEAST_SPACING_KM < spacing < 1.5 * _h3_lattice.LEAST_SPACING_KM

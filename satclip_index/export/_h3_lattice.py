@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from . import grid
+from .. import grid
 
 # At odd resolutions the lattice is turned by the angle between (2, 1) and the axes of a hexagonal lattice: that is what
 # gives every cell seven children.

@@ -17,7 +17,7 @@ from satclip_index.errors import (
     ResolutionError,
 )
 
-from .oracles import all_cells, make_encoder, similarity, stored
+from ..oracles import all_cells, make_encoder, similarity, stored
 
 NAIROBI, LIMA = (36.8, -1.3), (-77.0, -12.0)
 SOUTH_AMERICA = (-82, -56, -34, 13)
@@ -301,7 +301,7 @@ def test_ctrl_c_leaves_nothing(atlas, tmp_path):
     import subprocess
     import time
 
-    from .conftest import CLI, child_environment
+    from ..conftest import CLI, child_environment
 
     program = CLI[-1].replace("main()", "signal.signal(signal.SIGINT, signal.default_int_handler); main()")
     arguments = ["export", "lance", str(tmp_path / "x"), "--atlas", str(atlas.path)]

@@ -7,7 +7,7 @@ import pytest
 import satclip_index as si
 from satclip_index.errors import AtlasExistsError, OutputError, ResolutionError
 
-from .oracles import stored
+from ..oracles import stored
 
 NAIROBI = (36.8, -1.3)
 

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from .grid import Cells, cell_centers
-from .manifest import Manifest
-from .search.index import Index
+from ..grid import Cells, cell_centers
+from ..manifest import Manifest
+from ..search.index import Index
 
 Sample = dict[str, torch.Tensor]
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import satclip_index as si
-from satclip_index import lattice
+from satclip_index.export import _h3_lattice
 
-from .oracles import haversine_km, stored
+from ..oracles import haversine_km, stored
 
 NAIROBI = (36.8, -1.3)
 PLACES = [
@@ -75,7 +75,7 @@ def of_each(connection, expression, values):
 def test_the_cell_of_a_point_is_that_of_h3(connection, res):
     rng = np.random.default_rng(res)
     lon, lat = rng.uniform(-180, 360, 20_000), np.degrees(np.arcsin(rng.uniform(-1, 1, 20_000)))
-    corners = lattice.faces().corners.reshape(-1, 3)
+    corners = _h3_lattice.faces().corners.reshape(-1, 3)
     near = corners[rng.integers(0, len(corners), 5_000)] + 1e-6 * rng.normal(size=(5_000, 3))
     edge = corners[rng.integers(0, 20, 5_000) * 3] + rng.uniform(0, 1, (5_000, 1))
     special = np.concatenate([near, edge])

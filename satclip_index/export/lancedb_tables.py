@@ -14,11 +14,11 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from . import grid
-from .durable import exchange, sync
-from .errors import AtlasExistsError, MissingExtraError, OutputError, ResolutionError, SatclipIndexError
-from .manifest import Manifest
-from .progress import Progress
+from .. import grid
+from ..durable import exchange, sync
+from ..errors import AtlasExistsError, MissingExtraError, OutputError, ResolutionError, SatclipIndexError
+from ..manifest import Manifest
+from ..progress import Progress
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,7 +9,7 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SubsetRand
 import satclip_index as si
 from satclip_index.errors import AtlasNotFoundError, ResolutionError
 
-from .oracles import stored
+from ..oracles import stored
 
 # Workers are forked here; Python 3.12 warns of that wherever threads run.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")

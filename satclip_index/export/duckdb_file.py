@@ -12,11 +12,12 @@ from string import Template
 
 import numpy as np
 
-from . import grid, lattice
-from .database import Connection, file_literal, one_line, open_database
-from .errors import AtlasExistsError, OutputError, QueryError, ResolutionError, SatclipIndexError
-from .manifest import Manifest
-from .progress import Progress
+from .. import grid
+from ..database import Connection, file_literal, one_line, open_database
+from ..errors import AtlasExistsError, OutputError, QueryError, ResolutionError, SatclipIndexError
+from ..manifest import Manifest
+from ..progress import Progress
+from . import _h3_lattice
 
 SCHEMA = "geo"
 """What the macros call the place they are in: a schema of the file, or the alias it is attached by."""
@@ -127,7 +128,7 @@ def _add_lattice(connection: Connection, finest: int) -> None:
     """Add what cells are computed by, at every resolution up to the finest."""
     import pyarrow as pa
 
-    shape, axes = lattice.faces(), "xyz"
+    shape, axes = _h3_lattice.faces(), "xyz"
     names = [*axes, *(f"a_{axis}" for axis in axes), *(f"b_{axis}" for axis in axes)]
     connection.execute(
         f"CREATE TABLE faces (odd UTINYINT, face UTINYINT, {', '.join(f'{name} DOUBLE' for name in names)})"
@@ -141,7 +142,7 @@ def _add_lattice(connection: Connection, finest: int) -> None:
     connection.execute("CREATE TABLE lattice (res UTINYINT, face UTINYINT, a INTEGER, b INTEGER, cell UBIGINT)")
     connection.execute("CREATE TABLE centers (cell UBIGINT, lon DOUBLE, lat DOUBLE)")
     for r in range(finest + 1):
-        for part in lattice.lattice_parts(r):
+        for part in _h3_lattice.lattice_parts(r):
             points = {"face": part.face, "a": part.a, "b": part.b, "cell": part.cell}
             _insert(connection, "lattice", f"SELECT {r}, * FROM added", pa.table(points))
         for roots in grid.shard_roots(r):
@@ -157,7 +158,7 @@ def _insert(connection: Connection, table: str, select: str, rows: object) -> No
 
 
 def _add_macros(connection: Connection, manifest: Manifest, res: Sequence[int], schemas: Sequence[str]) -> None:
-    script = Template(resources.files(__package__).joinpath("standalone.sql").read_text(encoding="utf-8"))
+    script = Template(resources.files(__package__).joinpath("duckdb_file.sql").read_text(encoding="utf-8"))
     if SCHEMA in schemas:
         connection.execute(f"CREATE SCHEMA {SCHEMA}")
         for table in _TABLES:
@@ -170,7 +171,7 @@ def _add_macros(connection: Connection, manifest: Manifest, res: Sequence[int], 
                 finest=res[-1],
                 held=", ".join(map(str, res)),
                 radius_km=repr(grid.EARTH_RADIUS_KM),
-                spacing_km=repr(lattice.LEAST_SPACING_KM),
+                spacing_km=repr(_h3_lattice.LEAST_SPACING_KM),
             )
         )
 
