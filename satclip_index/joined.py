@@ -16,7 +16,7 @@ from .added import Added, names_beside
 from .concurrency import Out, in_order, processors
 from .database import Answer, quoted
 from .errors import TableError
-from .outputs import Geometries, format_of, whole_file, write_batches
+from .formats.streams import Geometries, format_of, whole_file, write_batches
 from .positions import Located, Position, geometry_in
 from .progress import Progress
 from .sources import Source, portable

@@ -16,7 +16,7 @@ from .cities import nearest_cities
 from .colors import Scale
 from .durable import replacing
 from .errors import OutputError, QueryError, SatclipIndexError
-from .formats import GEOMETRIES, Geometry, Row, write_rows
+from .formats.rows import GEOMETRIES, Geometry, Row, write_rows
 from .grid import Cells
 from .heat import WORLD, check_bounds, heat_map, pixels_of
 from .notebook import html_table, png_html

@@ -14,7 +14,7 @@ import shapely
 from satclip_index import grid
 from satclip_index.encoder.location_encoder import unit_half
 from satclip_index.errors import InvalidCellError, QueryError, ResolutionError, TableError
-from satclip_index.formats import write_rows
+from satclip_index.formats.rows import write_rows
 from satclip_index.land import is_land
 from satclip_index.shapes import read_shape
 

@@ -17,13 +17,13 @@ from rich.text import Text
 
 from satclip_index.durable import replacing
 from satclip_index.errors import OutputError
-from satclip_index.formats import FORMATS, SUFFIXES, Row, plain_value, write_rows
+from satclip_index.formats.rows import FORMATS, SUFFIXES, Row, plain_value, write_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from satclip_index import Neighbors
-    from satclip_index.formats import Geometry
+    from satclip_index.formats.rows import Geometry
     from satclip_train.scores import Evaluation
 
 _DECIMALS = {

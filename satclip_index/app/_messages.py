@@ -4,7 +4,7 @@ import io
 from typing import Any
 
 from ..colors import Scale, as_hex, palette
-from ..formats import plain_value, write_rows
+from ..formats.rows import plain_value, write_rows
 from ._answer_cache import Answer
 from ._cli_command import like_command
 from ._state import LONGEST_LINK_AREA, State

@@ -18,7 +18,7 @@ from satclip_index import grid
 from satclip_index.errors import CorruptAtlasError, QueryError, ResolutionError
 from satclip_index.store import write_table
 
-from .oracles import area_km2, stored
+from ..oracles import area_km2, stored
 
 
 @pytest.fixture(scope="module")

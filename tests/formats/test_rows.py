@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from satclip_index.errors import OutputError
-from satclip_index.formats import plain_value, write_rows
+from satclip_index.formats.rows import plain_value, write_rows
 
 CELL = 0x832653FFFFFFFFF
 ROW = {"cell": CELL, "home_cell": CELL, "lon": 1.5, "lat": -2.0, "name": 'a "b", ü\n', "n": 2**60, "nothing": None}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .thrift import I32, I64, LIST, STRUCT, Struct, number_bytes, struct_bytes
+from ._parquet_thrift import I32, I64, LIST, STRUCT, Struct, number_bytes, struct_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,8 +10,8 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
-from .half_lists import half_chunk
-from .thrift import I64, LIST, STRUCT, Struct, read_struct, struct_bytes
+from ._parquet_float16 import half_chunk
+from ._parquet_thrift import I64, LIST, STRUCT, Struct, read_struct, struct_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa

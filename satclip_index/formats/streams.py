@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from .database import Answer, Connection, one_line, open_database, quoted
-from .durable import replacing
-from .errors import OutputError
-from .formats import FORMATS, SUFFIXES
-from .row_groups import write_parquet
-from .store import geo_metadata
+from ..database import Answer, Connection, one_line, open_database, quoted
+from ..durable import replacing
+from ..errors import OutputError
+from ..store import geo_metadata
+from ._parquet_writer import write_parquet
+from .rows import FORMATS, SUFFIXES
 
 if TYPE_CHECKING:
     import pyarrow as pa

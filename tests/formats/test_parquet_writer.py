@@ -8,8 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satclip_index.row_groups import write_parquet
-from satclip_index.thrift import BINARY, BYTE, DOUBLE, I16, I32, I64, LIST, STRUCT, TRUE, read_struct, struct_bytes
+from satclip_index.formats._parquet_thrift import (
+    BINARY,
+    BYTE,
+    DOUBLE,
+    I16,
+    I32,
+    I64,
+    LIST,
+    STRUCT,
+    TRUE,
+    read_struct,
+    struct_bytes,
+)
+from satclip_index.formats._parquet_writer import write_parquet
 
 
 def written(batches, halves, schema=None):
