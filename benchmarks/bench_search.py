@@ -29,9 +29,10 @@ from typing import Any
 import numpy as np
 
 from common import describe_machine
-from satclip_index import grid, open_atlas
-from satclip_index.areas import Box
+from satclip_index import open_atlas
 from satclip_index.builder._segments import Segments, write_segment
+from satclip_index.geo import grid, sphere
+from satclip_index.geo.areas import Box
 from satclip_index.search.bulk import cpu_search
 from satclip_index.search.engine import Filter, Found
 from satclip_index.search.geography import disks, rows_in
@@ -63,7 +64,7 @@ def ask(data: Data, question: Question, i: int) -> Found:
     """Return our answer; what the filter takes to be made is part of it."""
     away = disks(data.lon[i : i + 1], data.lat[i : i + 1], question.away_km) if question.away_km else None
     ranges = rows_in(data.index.tree, Box(*data.boxes[i])) if question.boxed else None
-    where = Filter(away=away, ranges=ranges, apart_rad=question.apart_km / grid.EARTH_RADIUS_KM)
+    where = Filter(away=away, ranges=ranges, apart_rad=question.apart_km / sphere.EARTH_RADIUS_KM)
     return data.index.engine.top(data.queries[i], question.k, where)
 
 

@@ -4,9 +4,9 @@ from .builder.build import build_atlas as build_atlas
 from .builder.verify import verify_atlas as verify_atlas
 from .encoder.location_encoder import Encoder as Encoder
 from .errors import SatclipIndexError as SatclipIndexError
+from .geo.places import Place as Place
 from .joining import embed_table as embed_table
 from .neighbors import Neighbors as Neighbors
-from .places import Place as Place
 from .sql import connect as connect
 
 __version__: str

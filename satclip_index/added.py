@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .boundaries import cell_polygons
 from .components import Components
 from .errors import QueryError
+from .geo.cell_polygons import cell_polygons
 from .positions import Located
 from .store import arrow_array, wkb_points
 

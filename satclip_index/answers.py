@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import grid
+from .geo import grid, sphere
 from .manifest import ResolutionEntry
 from .neighbors import Neighbors
 from .progress import VectorsOf
@@ -78,7 +78,7 @@ def like_rows(
     table, extra = ranked.table, None
     if explain:
         extra = _to_each_example(question, ranked.cell, explain)
-        points = [grid.PointSet(*place.locations(question.res)) for place in question.wanted]
+        points = [sphere.PointSet(*place.locations(question.res)) for place in question.wanted]
         differing = differences(candidates, ranked.table, points)
         for name in differing.table.column_names:
             table = table.append_column(name, differing.table.column(name))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import grid
 from .answers import like_cells, like_regions, like_rows
 from .errors import QueryError
+from .geo import grid
 from .manifest import Manifest
 from .nearest import Nearest, check_cells_of, nearest_cells
 from .neighbors import Neighbors

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import grid
 from .asking import Asking
 from .components import Components
 from .fetched import Copy
+from .geo import grid
 from .globe import components_picture
 from .heat import WORLD
 from .manifest import ENCODER_NAME, Manifest

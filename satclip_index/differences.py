@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from . import grid
 from .candidates import Candidates, Places
 from .database import numpy_of
 from .errors import TableError
+from .geo import sphere
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,7 +38,7 @@ class Differences:
     distance_km: NDArray[np.float64]
 
 
-def differences(candidates: Candidates, rows: "pa.Table", examples: Sequence[grid.PointSet]) -> Differences:
+def differences(candidates: Candidates, rows: "pa.Table", examples: Sequence[sphere.PointSet]) -> Differences:
     """Return how rows of a table differ from the example.
 
     Parameters
@@ -116,7 +116,7 @@ class _Nearest:
     def __init__(self, columns: int) -> None:
         self.row, self.km, self.values = -1, np.inf, np.full(columns, np.nan)
 
-    def add(self, places: Places, example: grid.PointSet) -> None:
+    def add(self, places: Places, example: sphere.PointSet) -> None:
         distance_km = example.distance_km(places.located.lon, places.located.lat)
         at = int(distance_km.argmin())
         if distance_km[at] < self.km:

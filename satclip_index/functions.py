@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import grid
 from .atlas import Atlas
 from .database import numpy_of
 from .errors import CoordinateError
+from .geo import grid, sphere
 from .lookalikes import Lookalikes, like_points
 from .question import DEFAULT_K, check_k, check_km
 from .search.engine import Filter, Ranges
@@ -220,7 +220,7 @@ class _Like:
     ) -> tuple[Lookalikes, dict[str, NDArray[Any]]]:
         """Return what points that ask alike are answered, and the columns of it."""
         index = self.atlas.index(res)
-        apart_rad = check_km("apart_km", apart_km) / grid.EARTH_RADIUS_KM
+        apart_rad = check_km("apart_km", apart_km) / sphere.EARTH_RADIUS_KM
         ranges = None if condition is None else self.rows_where(index.res, condition)
         found = like_points(
             index,

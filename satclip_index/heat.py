@@ -7,8 +7,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from . import grid
 from .errors import QueryError
+from .geo import grid, sphere
 from .manifest import Manifest
 from .picture import Bounds as Bounds
 from .search.index import Index, Indexed
@@ -174,7 +174,7 @@ def fitting_res(manifest: Manifest, bounds: Bounds, width: int, height: int) -> 
     """Return the coarsest resolution of an atlas whose cells are no wider than two pixels of a view, or the finest."""
     west, south, east, north = bounds
     nearest_equator = min(max(0.0, south, -north), 90.0)
-    km_per_degree = math.radians(grid.EARTH_RADIUS_KM)
+    km_per_degree = math.radians(sphere.EARTH_RADIUS_KM)
     across = (east - west) / width * math.cos(math.radians(nearest_equator))
     pixel_km = km_per_degree * min(across, (north - south) / height)
     for res in manifest.resolutions:
@@ -185,4 +185,4 @@ def fitting_res(manifest: Manifest, bounds: Bounds, width: int, height: int) -> 
 
 def _cell_km(res: int) -> float:
     """Return how wide a cell is: the side of a square as large as the mean cell."""
-    return math.sqrt(4 * math.pi * grid.EARTH_RADIUS_KM**2 / grid.cell_count(res))
+    return math.sqrt(4 * math.pi * sphere.EARTH_RADIUS_KM**2 / grid.cell_count(res))

@@ -11,12 +11,12 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import grid
 from .added import Added, names_beside
 from .concurrency import Out, in_order, processors
 from .database import Answer, quoted
 from .errors import TableError
 from .formats.streams import Geometries, format_of, whole_file, write_batches
+from .geo import grid
 from .positions import Located, Position, geometry_in
 from .progress import Progress
 from .sources import Source, portable

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from .added import Added, Embed, Vectors, check_geometry
 from .components import Components, check_count
 from .errors import QueryError
+from .geo.places import places_of
 from .joined import Joined
 from .positions import Located, find_position
-from .question import places_of, vector_of
+from .question import vector_of
 from .sources import Source
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from . import grid
 from .concurrency import in_order
+from .geo import grid, sphere
 from .nearest import GROUP_ABOVE
 from .progress import VectorsOf
 from .search.engine import Filter
@@ -73,7 +73,7 @@ def like_points(
     queries = vectors_of(cells)[inverse]
     # Side by side in the tree, side by side in time.
     order = np.argsort(inverse, kind="stable")
-    points, away_rad = grid.unit_vectors(lon, lat), exclude_within_km / grid.EARTH_RADIUS_KM
+    points, away_rad = sphere.unit_vectors(lon, lat), exclude_within_km / sphere.EARTH_RADIUS_KM
     parts = np.array_split(order, max(1, -(-order.size // _CHUNK)))
     together = where.apart_rad == 0 and where.least == -math.inf
 
@@ -102,5 +102,5 @@ def like_points(
         rank=np.arange(row.size) - np.repeat(np.cumsum(count) - count, count) + 1,
         row=row,
         similarity=np.concatenate([alike for _, alike in answers] or [np.empty(0, np.float32)]),
-        distance_km=grid.distances_km(lon[point], lat[point], to_lon, to_lat),
+        distance_km=sphere.distances_km(lon[point], lat[point], to_lon, to_lat),
     )

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import grid
 from .concurrency import in_order
 from .errors import QueryError
+from .geo import grid, sphere
 from .progress import Progress, VectorsOf
 from .search import bulk
 from .search.engine import Filter
@@ -111,8 +111,8 @@ def nearest_cells(
             rows[some], similarity[some] = search(queries)
             return int(some.size)
         start = run_starts(grid.ancestors(cells[some], max(0, index.res - GROUP_ABOVE)))
-        points = grid.unit_vectors(*grid.cell_centers(cells[some]))
-        away_rad = away_km / grid.EARTH_RADIUS_KM
+        points = sphere.unit_vectors(*grid.cell_centers(cells[some]))
+        away_rad = away_km / sphere.EARTH_RADIUS_KM
         rows[some], similarity[some] = index.engine.nearest(queries, start, k, where, points=points, away_rad=away_rad)
         return int(some.size)
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .boundaries import cell_polygons
-from .cities import nearest_cities
 from .colors import Scale
 from .durable import replacing
 from .errors import OutputError, QueryError, SatclipIndexError
 from .formats.rows import GEOMETRIES, Geometry, Row, write_rows
-from .grid import Cells
+from .geo.cell_polygons import cell_polygons
+from .geo.gazetteer import nearest_cities
+from .geo.grid import Cells
 from .heat import WORLD, check_bounds, heat_map, pixels_of
 from .notebook import html_table, png_html
 from .picture import Bounds, Picture, check_installed, check_map_path, lines_of_geojson, subtitle_of, title_of

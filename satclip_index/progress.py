@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from .grid import Cells
+from .geo.grid import Cells
 
 Progress = Callable[[int, int], None]
 """Told how much is done, of how much."""

@@ -1,7 +1,7 @@
 """What is asked of an atlas: which examples to be like, and which places may answer."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -9,17 +9,17 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from . import grid
-from .areas import Area, Box
 from .errors import PlaceError, QueryError
+from .geo import sphere
+from .geo.areas import Area, Box
+from .geo.geojson_shapes import read_shape
+from .geo.places import Place, places_of
 from .manifest import ResolutionEntry
-from .places import Place
 from .progress import VectorsOf
 from .scene import Scene, example_of
 from .search.engine import Filter, Ranges
 from .search.geography import MANY_POINTS, away_from, complement, disks, intersection, rows_in, union
 from .search.index import Index, Indexed
-from .shapes import read_shape
 
 DEFAULT_K = 10
 _CELLS_AT_ONCE = 1 << 16  # of an area, whose vectors are added up
@@ -161,10 +161,10 @@ class Question:
         """Return the vector of one example, (dim,) float32."""
         return vector_of(place, self.res, vectors_of)
 
-    def examples(self) -> grid.PointSet:
+    def examples(self) -> sphere.PointSet:
         """Return where the wanted examples are."""
         lon, lat = map(np.concatenate, zip(*(place.locations(self.res) for place in self.wanted), strict=True))
-        return grid.PointSet(lon, lat)
+        return sphere.PointSet(lon, lat)
 
     def where(self, index: Index) -> Filter:
         """Return the rules as the engine takes them."""
@@ -179,7 +179,7 @@ class Question:
             land_only=not self.ocean,
             away=away,
             ranges=intersection(*ranges) if ranges else None,
-            apart_rad=self.apart_km / grid.EARTH_RADIUS_KM,
+            apart_rad=self.apart_km / sphere.EARTH_RADIUS_KM,
             least=self.least,
         )
 
@@ -239,17 +239,6 @@ def _within(value: float, name: str, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not low <= value <= high:
         raise QueryError(f"{name} is {value!r}; expected a number from {low} to {high}.")
     return float(value)
-
-
-def places_of(value: Any) -> list[Place]:
-    """Return the places that one value, or a list of them, stands for."""
-    several = isinstance(value, list) or (isinstance(value, tuple) and not _is_pair(value))
-    return [Place.of(item) for item in (value if several else [value])]
-
-
-def _is_pair(value: Iterable[Any]) -> bool:
-    parts = list(value)
-    return len(parts) == 2 and all(isinstance(part, int | float | np.number) for part in parts)
 
 
 def _area(source: Any) -> Area:

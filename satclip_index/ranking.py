@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from . import grid
 from .candidates import Candidates
 from .database import numpy_of, one_line
+from .geo import grid, sphere
 from .search.index import Index
 from .search.walk import Allowed, Walk
 
@@ -67,7 +67,7 @@ def rank_table(
     candidates: Candidates,
     *,
     k: int | None,
-    examples: grid.PointSet,
+    examples: sphere.PointSet,
     exclude_within_km: float = 0.0,
     apart_km: float = 0.0,
     allowed: Allowed | None = None,

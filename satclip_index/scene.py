@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from . import grid
-from .areas import Area
+from .geo import grid
+from .geo.areas import Area
+from .geo.places import Place
 from .picture import Example, Line
-from .places import Place
 from .search.index import Indexed
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from . import grid
 from .atlas import Atlas, open_atlas
 from .database import Answer as Answer
 from .database import (
@@ -21,6 +20,7 @@ from .database import (
 )
 from .errors import QueryError
 from .functions import functions
+from .geo import sphere
 from .search.engine import Ranges
 from .search.geography import ranges_of
 from .store import dataset_of
@@ -153,7 +153,7 @@ def _furnish(connection: Connection, atlas: Atlas, safe: bool) -> None:
             connection, f"{prefix}{function.name}", function.compute, function.parameters, function.returns
         )
     known = {"f": prefix, "cell": _CELL, "finest": atlas.resolutions[-1], "dim": atlas.manifest.dim}
-    known["radius"] = grid.EARTH_RADIUS_KM
+    known["radius"] = sphere.EARTH_RADIUS_KM
     for name, macro in _MACROS.items():
         connection.execute(f"CREATE MACRO {catalog}.{name} {macro.format(**known)}")
     connection.execute("SET parquet_metadata_cache = true")  # the files of an atlas never change

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .durable import replacing
 from .errors import CorruptAtlasError, QueryError
-from .grid import Cells
+from .geo.grid import Cells
 
 # Measured on real embeddings at res 4: what a row takes in Parquet.
 PARQUET_BYTES_PER_ROW = 430

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from . import grid
-from .cities import nearest_cities
 from .errors import QueryError
+from .geo import grid, sphere
+from .geo.gazetteer import nearest_cities
 from .manifest import ResolutionEntry
 from .nearest import nearest_cells
 from .neighbors import Neighbors
@@ -81,7 +81,7 @@ def unusual_cells(
     order = np.lexsort((cell, similarity))
     lon, lat = grid.cell_centers(cell[order])
     columns = {"lon": lon, "lat": lat, "at": order}
-    walk = Walk(rules.k or cell.size, grid.PointSet(lon[:1], lat[:1]), 0.0, rules.apart_km, None, None)
+    walk = Walk(rules.k or cell.size, sphere.PointSet(lon[:1], lat[:1]), 0.0, rules.apart_km, None, None)
     walk.take(columns)
     taken = walk.taken()
     at = taken["at"]
@@ -93,7 +93,7 @@ def unusual_cells(
         taken["lat"],
         similarity=similarity[at],
         percentile=entry.percentile(similarity[at]),
-        distance_km=grid.distances_km(taken["lon"], taken["lat"], match_lon, match_lat),
+        distance_km=sphere.distances_km(taken["lon"], taken["lat"], match_lon, match_lat),
         query=asked | {"compared_cells": int(cell.size)},
         extra={
             "uniqueness": 100.0 * better[at] / max(1, cell.size - 1),

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from . import grid
 from .errors import QueryError
-from .land import is_land
+from .geo import grid, sphere
+from .geo.land_mask import is_land
 from .progress import Progress
 from .question import Question
 
@@ -98,7 +98,7 @@ def zoom_in(
         if not question.ocean:
             allowed &= is_land(lon, lat)
         if cells.size and question.apart_km > 0:
-            allowed &= grid.PointSet(*grid.cell_centers(cells)).distance_km(lon, lat) >= question.apart_km
+            allowed &= sphere.PointSet(*grid.cell_centers(cells)).distance_km(lon, lat) >= question.apart_km
         below, lon, lat = below[allowed], lon[allowed], lat[allowed]
         if below.size:
             alike = _similarity(encoder, lon, lat, query)

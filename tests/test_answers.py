@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from satclip_index import grid
 from satclip_index.encoder.location_encoder import unit_half
 from satclip_index.errors import InvalidCellError, QueryError, ResolutionError, TableError
 from satclip_index.formats.rows import write_rows
-from satclip_index.land import is_land
-from satclip_index.shapes import read_shape
+from satclip_index.geo import grid
+from satclip_index.geo.geojson_shapes import read_shape
+from satclip_index.geo.land_mask import is_land
 
 from .oracles import haversine_km, similarity, stored
 

@@ -2,16 +2,16 @@ import duckdb
 import numpy as np
 import pytest
 
-from satclip_index import grid
 from satclip_index.candidates import Candidates
 from satclip_index.differences import differences
 from satclip_index.errors import TableError
+from satclip_index.geo import sphere
 
 from .oracles import haversine_km
 
 
 def at(lon, lat):
-    return grid.PointSet(np.array([lon], dtype=float), np.array([lat], dtype=float))
+    return sphere.PointSet(np.array([lon], dtype=float), np.array([lat], dtype=float))
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from satclip_index.land import is_land
+from satclip_index.geo.land_mask import is_land
 from satclip_index.outlines import _FILE, outlines
 
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from satclip_index import grid
 from satclip_index.candidates import Candidates
-from satclip_index.cities import nearest_cities
 from satclip_index.differences import differences
 from satclip_index.errors import QueryError
+from satclip_index.geo import grid, sphere
+from satclip_index.geo.gazetteer import nearest_cities
 from satclip_index.neighbors import Neighbors
 from satclip_index.ranking import rank_table
 
@@ -28,7 +28,7 @@ TABLES = Path(__file__).parents[2] / "shared" / "data" / "tables"
 
 def at(*points):
     lon, lat = np.array(points, dtype=float).T
-    return grid.PointSet(lon, lat)
+    return sphere.PointSet(lon, lat)
 
 
 def ranked(atlas, path, *, query=NAIROBI, res=2, k=10, examples=(NAIROBI,), opened=None, **rules):
@@ -220,7 +220,7 @@ def test_many_rows_far_apart_are_what_one_by_one_gives(atlas, tmp_path):
     np.savetxt(tmp_path / "t.csv", np.column_stack([lon, lat]), "%.4f", ",", header="lon,lat", comments="")
     found = ranked(atlas, tmp_path / "t.csv", k=3000, apart_km=150.0)
     order = ranked(atlas, tmp_path / "t.csv", k=30_000)
-    here = grid.unit_vectors(order.lon, order.lat)
+    here = sphere.unit_vectors(order.lon, order.lat)
     chord, taken, points = 2 * math.sin(150.0 / 6371.0088 / 2), [], np.empty((0, 3))
     for i in range(len(order)):
         if (np.linalg.norm(points - here[i], axis=1) >= chord).all():

@@ -7,9 +7,9 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from satclip_index import grid
+from satclip_index.geo import grid, sphere
+from satclip_index.geo.geojson_shapes import read_shape
 from satclip_index.regions import contiguous, group, outline
-from satclip_index.shapes import read_shape
 
 from .oracles import area_km2
 
@@ -59,7 +59,7 @@ def cell_sets(draw, most=3):
     rng, cells = np.random.default_rng(seed), grid.cells_at(res)
     field = rng.random(cells.size)
     if draw(st.booleans()):
-        here = grid.unit_vectors(*grid.cell_centers(cells))
+        here = sphere.unit_vectors(*grid.cell_centers(cells))
         field = sum(np.sin(here @ rng.normal(size=3) * 8 + rng.uniform(0, 6)) for _ in range(5))
     share = draw(st.sampled_from([0.02, 0.3, 0.5, 0.7, 0.98]))
     return rng.permutation(cells[field <= np.quantile(field, share)])

@@ -6,10 +6,10 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from satclip_index import grid
 from satclip_index.encoder.location_encoder import unit_half
 from satclip_index.errors import CorruptAtlasError
-from satclip_index.land import is_land
+from satclip_index.geo import grid
+from satclip_index.geo.land_mask import is_land
 from satclip_index.store import read_columns, write_shard, write_table
 
 from . import oracles

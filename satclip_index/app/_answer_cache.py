@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import grid
 from ..atlas import Atlas
 from ..colors import Scale
 from ..errors import QueryError
+from ..geo import grid
+from ..geo.places import Place
 from ..heat import HeatMaps
 from ..neighbors import Neighbors
-from ..places import Place
 from ._state import State, View
 from ._typed_place import place_of
 from ._user_table import Table

@@ -3,9 +3,9 @@
 import os
 from functools import lru_cache
 
-from ..cities import find_city
 from ..errors import PlaceError
-from ..places import Place
+from ..geo.gazetteer import find_city
+from ..geo.places import Place
 from ._state import Example
 
 _WHAT_ELSE = "A place is a city, an H3 cell or lon,lat here; an area to search in can be loaded or drawn."

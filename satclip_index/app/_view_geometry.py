@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from ..colors import Scale
 from ..errors import PlaceError
+from ..geo.geojson_shapes import read_shape
 from ..heat import WORLD, Bounds
 from ..outlines import Level, outlines
 from ..picture import joined, lines_of_geojson
-from ..shapes import read_shape
 from ._state import View, read_area
 
 TURNS = (-360.0, 0.0, 360.0)  # a view of the whole Earth can be moved so far

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import grid
 from ..encoder.location_encoder import unit_half
 from ..errors import MissingExtraError
+from ..geo import grid, sphere
 from ..manifest import Manifest
 from ..search.bulk import index_header
 from ..search.index import Index
@@ -128,7 +128,7 @@ def _tree_rows(columns: dict[str, NDArray[Any]], tree: Tree, rows: slice) -> Ite
     from ..search import balls
 
     held, nodes = tree.rows, tree.nodes
-    point = grid.unit_vectors(columns["lon"], columns["lat"])
+    point = sphere.unit_vectors(columns["lon"], columns["lat"])
     if not (np.array_equal(held.cell[rows], columns["cell"]) and np.array_equal(held.land[rows], columns["land"])):
         yield "has other cells or land than the rows"
         return

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BuildError, MissingExtraError
-from ..land import is_land
+from ..geo.land_mask import is_land
 from ._job import Job, Record, what_rounds
 from ._shard_storage import Files, Storage
 from ._shards import Shard

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import grid
 from ..durable import replacing
+from ..geo import grid
 from ..search.bulk import index_header
 from ..search.tensors import Streamed, TensorFile, write_tensors
 from ..search.tree import Nodes, Rows, deepest_level, grow, merge_nodes

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import grid
-from ..land import is_land
+from ..geo import grid
+from ..geo.land_mask import is_land
 from ..manifest import FileEntry
 from ..store import write_shard
 from ._segments import write_segment

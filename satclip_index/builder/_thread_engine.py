@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import grid
 from ..concurrency import processors
-from ..land import is_land
+from ..geo import grid
+from ..geo.land_mask import is_land
 from ._job import Job, Record
 from ._shards import Encode, Shard
 

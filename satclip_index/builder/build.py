@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .. import grid
 from ..atlas import Atlas, open_atlas
 from ..components import COMPONENTS_NAME, write_components
 from ..durable import replacing
 from ..errors import BuildError, ResolutionError
+from ..geo import grid
 from ..manifest import ENCODER_NAME, FORMAT_VERSION, FileEntry, Manifest, ResolutionEntry, library_versions
 from ..progress import Progress
 from ..remote import Remote, located

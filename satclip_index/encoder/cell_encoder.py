@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .. import grid
+from ..geo import grid, sphere
 from ._padua import Padua, products
 from .devices import device_of
 from .location_encoder import Encoder
@@ -160,7 +160,7 @@ class _Squares(NamedTuple):
     @classmethod
     def around(cls, tiles: grid.Cells, device: torch.device) -> Self:
         lon, lat = grid.cell_centers(tiles)
-        up, turn = grid.unit_vectors(lon, lat), np.radians(lon)
+        up, turn = sphere.unit_vectors(lon, lat), np.radians(lon)
         east = np.stack([-np.sin(turn), np.cos(turn), np.zeros(tiles.size)], axis=1)
         frames = np.stack([east, np.cross(up, east), up], axis=1)
         return cls(torch.from_numpy(frames).to(device), torch.from_numpy(_half_width(tiles)).to(device))
@@ -184,8 +184,8 @@ class _Squares(NamedTuple):
 def _half_width(cells: grid.Cells) -> NDArray[np.float64]:
     """Return the half-width of each cell's square, (n,) in radii of the Earth."""
     lon, lat, start = grid.cell_boundaries(cells)
-    centres = np.repeat(grid.unit_vectors(*grid.cell_centers(cells)), np.diff(start), axis=0)
-    corners = np.linalg.norm(grid.unit_vectors(lon, lat) - centres, axis=1)
+    centres = np.repeat(sphere.unit_vectors(*grid.cell_centers(cells)), np.diff(start), axis=0)
+    corners = np.linalg.norm(sphere.unit_vectors(lon, lat) - centres, axis=1)
     return _REACH * np.maximum.reduceat(corners, start[:-1])
 
 

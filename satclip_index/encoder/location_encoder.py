@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from ..coordinates import check_coordinates
 from ..errors import EncoderError
+from ..geo.coordinates import check_coordinates
 from ._checkpoints import download, read_weights, write_weights
 from ._siren import Hyperparameters, Siren
 from .deterministic import one_thread_each

@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import grid
+from ..geo import grid, sphere
 
 # At odd resolutions the lattice is turned by the angle between (2, 1) and the axes of a hexagonal lattice: that is what
 # gives every cell seven children.
@@ -74,7 +74,7 @@ def faces() -> Faces:
     """Return the faces: triples of neighbouring vertices, which are the middles of the pentagons of resolution 0."""
     bases = grid.cells_at(0)
     _, _, start = grid.cell_boundaries(bases)
-    vertices = grid.unit_vectors(*grid.cell_centers(bases[np.diff(start) == 5]))
+    vertices = sphere.unit_vectors(*grid.cell_centers(bases[np.diff(start) == 5]))
     adjacent = vertices @ vertices.T > 0  # cosines are 1, 1 / sqrt(5), -1 / sqrt(5) and -1
     triples = [t for t in combinations(range(12), 3) if all(adjacent[i, j] for i, j in combinations(t, 2))]
     corners = vertices[np.array(triples)]

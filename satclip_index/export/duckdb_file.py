@@ -12,9 +12,9 @@ from string import Template
 
 import numpy as np
 
-from .. import grid
 from ..database import Connection, file_literal, one_line, open_database
 from ..errors import AtlasExistsError, OutputError, QueryError, ResolutionError, SatclipIndexError
+from ..geo import grid, sphere
 from ..manifest import Manifest
 from ..progress import Progress
 from . import _h3_lattice
@@ -170,7 +170,7 @@ def _add_macros(connection: Connection, manifest: Manifest, res: Sequence[int], 
                 dim=manifest.dim,
                 finest=res[-1],
                 held=", ".join(map(str, res)),
-                radius_km=repr(grid.EARTH_RADIUS_KM),
+                radius_km=repr(sphere.EARTH_RADIUS_KM),
                 spacing_km=repr(_h3_lattice.LEAST_SPACING_KM),
             )
         )

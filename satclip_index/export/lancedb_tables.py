@@ -14,9 +14,9 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from .. import grid
 from ..durable import exchange, sync
 from ..errors import AtlasExistsError, MissingExtraError, OutputError, ResolutionError, SatclipIndexError
+from ..geo import grid
 from ..manifest import Manifest
 from ..progress import Progress
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from ..grid import Cells, cell_centers
+from ..geo.grid import Cells, cell_centers
 from ..manifest import Manifest
 from ..search.index import Index
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import IO, Any, Literal, get_args
 
 from ..errors import OutputError
-from ..grid import cell_to_text
+from ..geo.grid import cell_to_text
 
 Format = Literal["json", "jsonl", "csv", "geojson", "parquet"]
 FORMATS: tuple[str, ...] = get_args(Format)

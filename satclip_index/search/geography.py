@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import grid
-from ..areas import Area, FarFrom, Region
+from ..geo import grid, sphere
+from ..geo.areas import Area, FarFrom, Region
 from .engine import Ranges
 from .tree import Tree
 
@@ -21,8 +21,8 @@ def disks(lon: NDArray[np.float64], lat: NDArray[np.float64], radius_km: float) 
     """Return a disk round each point, (n, 4) float64: a unit vector, and the radius in radians; none if it is 0."""
     if radius_km <= 0:
         return np.empty((0, 4))
-    radius_rad = np.full((lon.size, 1), radius_km / grid.EARTH_RADIUS_KM)
-    return np.hstack([grid.unit_vectors(lon, lat), radius_rad])
+    radius_rad = np.full((lon.size, 1), radius_km / sphere.EARTH_RADIUS_KM)
+    return np.hstack([sphere.unit_vectors(lon, lat), radius_rad])
 
 
 def rows_inside(tree: Tree, shape: "BaseGeometry") -> Ranges:
@@ -43,7 +43,7 @@ def rows_inside(tree: Tree, shape: "BaseGeometry") -> Ranges:
     return rows_in(tree, Area(shape))
 
 
-def away_from(tree: Tree, points: grid.PointSet, radius_km: float) -> Ranges:
+def away_from(tree: Tree, points: sphere.PointSet, radius_km: float) -> Ranges:
     """Return the rows, as ranges, at least so far from every one of many points."""
     return rows_in(tree, FarFrom(points, radius_km))
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CorruptAtlasError
-from ..grid import Cells, cell_res
+from ..geo.grid import Cells, cell_res
 from ..manifest import Manifest, ResolutionEntry
 from .engine import Engine
 from .tree import Tree

@@ -7,8 +7,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import grid
 from ..errors import CorruptAtlasError
+from ..geo import grid, sphere
 from .tensors import map_tensors
 
 _MARGIN_RAD = 1e-9  # far above the float64 rounding of an angle from a chord
@@ -131,7 +131,7 @@ def grow(
     """
     from . import balls
 
-    rows = Rows(cells, grid.unit_vectors(lon, lat), land.astype(np.uint8))
+    rows = Rows(cells, sphere.unit_vectors(lon, lat), land.astype(np.uint8))
     length = balls.lengths(vectors)
     sums, start = vectors, np.arange(cells.size + 1)
     levels: list[Nodes] = []

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import grid
+from ..geo import sphere
 
 Columns = dict[str, NDArray[Any]]
 Allowed = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]]
@@ -36,7 +36,7 @@ class Walk:
     def __init__(
         self,
         k: int,
-        examples: grid.PointSet,
+        examples: sphere.PointSet,
         exclude_within_km: float,
         apart_km: float,
         allowed: Allowed | None,
@@ -46,7 +46,7 @@ class Walk:
         self._allowed, self._min_similarity = allowed, min_similarity
         self._taken: list[Columns] = []
         self._size = 0
-        self._points: grid.PointSet | None = None
+        self._points: sphere.PointSet | None = None
 
     def take(self, rows: Columns) -> bool:
         """Take what can be taken of the next rows; return whether to go on.
@@ -93,13 +93,13 @@ class Walk:
             return rows
         if self._points is None:
             taken = self.taken()
-            self._points = grid.PointSet(taken["lon"], taken["lat"])
+            self._points = sphere.PointSet(taken["lon"], taken["lat"])
         return _of(rows, self._points.distance_km(rows["lon"], rows["lat"]) >= self._apart_km)
 
     def _apart(self, rows: Columns) -> NDArray[np.bool_]:
         """Return which of a few rows to take, the first ones first."""
-        here = grid.unit_vectors(rows["lon"], rows["lat"])
-        near = grid.chord_km(np.linalg.norm(here[:, None] - here[None], axis=2)) < self._apart_km
+        here = sphere.unit_vectors(rows["lon"], rows["lat"])
+        near = sphere.chord_km(np.linalg.norm(here[:, None] - here[None], axis=2)) < self._apart_km
         blocked, chosen = np.zeros(near.shape[0], bool), np.zeros(near.shape[0], bool)
         for i in range(blocked.size):
             if not blocked[i]:

@@ -3,7 +3,7 @@ import pytest
 from satclip_index.app._state import Example
 from satclip_index.app._typed_place import place_of
 from satclip_index.errors import PlaceError
-from satclip_index.places import Place
+from satclip_index.geo.places import Place
 
 
 @pytest.mark.parametrize("text", ["Nairobi", "36.8,-1.3", "84f29c3ffffffff", "Biel/Bienne", "Springfield, Illinois"])

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import satclip_index as si
-from satclip_index import grid
 from satclip_index.builder.build import build_atlas
 from satclip_index.builder.verify import verify_atlas
+from satclip_index.geo import grid, sphere
 
 from ..oracles import make_encoder, similarity, stored
 
@@ -56,7 +56,7 @@ def test_like_is_brute_force_over_it(fine, exclude_within_km):
     cells, vectors = stored(fine, RES)["cell"], fine.index(RES).vectors.of_rows(np.arange(len(fine.index(RES))))
     found = fine.like(int(cells[777]), k=40, exclude_within_km=exclude_within_km, apart_km=0)
     lon, lat = grid.cell_centers(cells)
-    away = grid.distances_km(lon, lat, np.full(lon.size, lon[777]), np.full(lat.size, lat[777])) >= exclude_within_km
+    away = sphere.distances_km(lon, lat, np.full(lon.size, lon[777]), np.full(lat.size, lat[777])) >= exclude_within_km
     values = similarity(vectors, vectors[777])
     best = np.flatnonzero(away)
     best = best[np.lexsort((best, -values[best]))[:40]]

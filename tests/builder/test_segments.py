@@ -2,9 +2,9 @@ import faiss
 import numpy as np
 import pytest
 
-from satclip_index import grid
 from satclip_index.builder._segments import Segments, write_segment
 from satclip_index.encoder.location_encoder import unit_half
+from satclip_index.geo import grid, sphere
 from satclip_index.search.tree import Tree
 
 from ..oracles import make_encoder
@@ -82,7 +82,7 @@ def test_ancestors_that_are_cut_are_merged_and_hold_every_row(data, tmp_path):
     below = slice(whole.levels[1], None)
     for name in ("centroid", "scale", "radius", "point", "reach"):
         np.testing.assert_array_equal(getattr(cut.nodes, name)[below], getattr(whole.nodes, name)[below], err_msg=name)
-    point, merged = grid.unit_vectors(lon, lat), cut.nodes
+    point, merged = sphere.unit_vectors(lon, lat), cut.nodes
     for node in range(whole.levels[1]):
         rows = slice(*merged.rows[node])
         centroid = merged.centroid[node].astype(np.float64) * merged.scale[node]

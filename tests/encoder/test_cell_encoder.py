@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from satclip_index import grid
 from satclip_index.encoder._padua import products
 from satclip_index.encoder.cell_encoder import MOST_ERROR, CellEncoder, Plan, _Squares
 from satclip_index.encoder.deterministic import one_thread_each
 from satclip_index.encoder.location_encoder import Encoder
 from satclip_index.encoder.spherical_harmonics import real_harmonics
+from satclip_index.geo import grid
 
 from ..oracles import make_encoder
 

@@ -2,8 +2,8 @@ import h3
 import numpy as np
 import pytest
 
-from satclip_index import grid
 from satclip_index.export import _h3_lattice
+from satclip_index.geo import grid, sphere
 
 from ..oracles import all_cells
 
@@ -27,7 +27,7 @@ def key(face, a, b):
 
 def cell_of(tables, lon, lat, res):
     """Return the cell of each point by arithmetic and the table; 0 where the table has no such lattice point."""
-    shape, p = _h3_lattice.faces(), grid.unit_vectors(lon, lat)
+    shape, p = _h3_lattice.faces(), sphere.unit_vectors(lon, lat)
     face = np.argmax(p @ shape.centre.T, axis=1)
     up, scale = np.sum(p * shape.centre[face], axis=1), np.sqrt(7.0) ** res
     a, b = (scale * np.sum(p * axis[res % 2, face], axis=1) / up for axis in (shape.a, shape.b))
@@ -109,5 +109,5 @@ def test_no_two_centres_are_nearer_than_the_least_spacing(res):
     cells = all_cells(res)
     a, b = grid.adjacent_pairs(cells)
     lon, lat = grid.cell_centers(cells)
-    spacing = grid.distances_km(lon[a], lat[a], lon[b], lat[b]).min() * np.sqrt(7.0) ** res
+    spacing = sphere.distances_km(lon[a], lat[a], lon[b], lat[b]).min() * np.sqrt(7.0) ** res
     assert _h3_lattice.LEAST_SPACING_KM < spacing < 1.5 * _h3_lattice.LEAST_SPACING_KM

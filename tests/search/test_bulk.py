@@ -4,8 +4,8 @@ import faiss
 import numpy as np
 import pytest
 
-from satclip_index import grid
 from satclip_index.errors import MissingExtraError
+from satclip_index.geo import grid
 from satclip_index.search.bulk import import_faiss
 from satclip_index.search.engine import Filter
 

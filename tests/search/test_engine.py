@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import satclip_index as si
-from satclip_index import grid
+from satclip_index.geo import sphere
 from satclip_index.search import engine as engine_module
 from satclip_index.search.engine import Filter
 from satclip_index.search.geography import disks, ranges_of
@@ -77,7 +77,7 @@ def test_every_combination_of_filters_is_brute_force(
         land_only=land_only,
         away=np.concatenate([np.empty((0, 4)), *(disks(np.array([a]), np.array([b]), km) for a, b, km in places)]),
         ranges=ranges,
-        apart_rad=apart_km / grid.EARTH_RADIUS_KM,
+        apart_rad=apart_km / sphere.EARTH_RADIUS_KM,
         least=(least := -np.inf if least is None else np.quantile(similarity(case.embedding, query), min(least, 1.0))),
     )
     with pytest.MonkeyPatch.context() as patch:
@@ -105,7 +105,7 @@ def test_a_search_that_cannot_prune_becomes_a_scan_and_goes_on_where_it_was(case
             break
     assert scanned[-1], "a rough encoder with a threshold of 5 % must end in a scan"
     rows = np.concatenate(rows)
-    expected, _ = brute(case, query, apart_km=0.01 * grid.EARTH_RADIUS_KM, k=rows.size)
+    expected, _ = brute(case, query, apart_km=0.01 * sphere.EARTH_RADIUS_KM, k=rows.size)
     np.testing.assert_array_equal(rows, expected)
 
 

@@ -4,8 +4,9 @@ import shapely
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from satclip_index import grid
-from satclip_index.areas import Area
+from satclip_index.geo import grid, sphere
+from satclip_index.geo.areas import Area
+from satclip_index.geo.geojson_shapes import read_shape
 from satclip_index.search.geography import (
     away_from,
     complement,
@@ -16,10 +17,9 @@ from satclip_index.search.geography import (
     rows_inside,
     union,
 )
-from satclip_index.shapes import read_shape
 
+from ..geo.shape_cases import SHAPES, bbox_shape, country, needs_countries, shapes_through, stars
 from ..oracles import haversine_km
-from ..shape_cases import SHAPES, bbox_shape, country, needs_countries, shapes_through, stars
 
 TREES = ["smooth, res 0", "smooth, res 1", "smooth, res 2", "smooth, res 3", "thinned, res 3", "a few rows, res 3"]
 MASKS = st.integers(1, 4).flatmap(
@@ -52,7 +52,7 @@ def test_a_disk_holds_what_the_haversine_says(lon, lat, radius_km):
     rng = np.random.default_rng(0)
     to_lon, to_lat = rng.uniform(-180, 180, 500), rng.uniform(-90, 90, 500)
     disk = disks(np.array([lon]), np.array([lat]), radius_km)
-    cosine = grid.unit_vectors(to_lon, to_lat) @ disk[0, :3]
+    cosine = sphere.unit_vectors(to_lon, to_lat) @ disk[0, :3]
     inside = np.arccos(np.clip(cosine, -1, 1)) < disk[0, 3]
     np.testing.assert_array_equal(inside, haversine_km(to_lon, to_lat, lon, lat) < radius_km)
 
@@ -155,7 +155,7 @@ def test_rows_away_from_many_points_are_those_far_from_each(atlas):
     lon, lat = rng.uniform(-180, 180, 40), rng.uniform(-90, 90, 40)
     centre_lon, centre_lat = grid.cell_centers(tree.rows.cell)
     nearest = haversine_km(centre_lon[:, None], centre_lat[:, None], lon, lat).min(axis=1)
-    found = away_from(tree, grid.PointSet(lon, lat), 900.0)
+    found = away_from(tree, sphere.PointSet(lon, lat), 900.0)
     np.testing.assert_array_equal(found, ranges_of(nearest >= 900.0))
 
 
@@ -166,7 +166,7 @@ def test_rows_away_from_many_points_are_those_far_from_each(atlas):
     radius_km=st.sampled_from([0.0, 0.5, 400.0, 6000.0, 20_000.0, 20_015.2]),
 )
 def test_rows_away_from_any_points_are_those_the_distance_says(cases, tree, points, radius_km):
-    tree, points = cases(tree).tree, grid.PointSet(*np.array(points).T)
+    tree, points = cases(tree).tree, sphere.PointSet(*np.array(points).T)
     expected = ranges_of(points.distance_km(*grid.cell_centers(tree.rows.cell)) >= radius_km)
     np.testing.assert_array_equal(away_from(tree, points, radius_km), expected)
 
@@ -174,7 +174,7 @@ def test_rows_away_from_any_points_are_those_the_distance_says(cases, tree, poin
 def test_a_row_at_exactly_the_radius_is_away(cases):
     tree = cases("smooth, res 3").tree
     lon, lat = grid.cell_centers(tree.rows.cell)
-    points = grid.PointSet(lon[:40], lat[:40])
+    points = sphere.PointSet(lon[:40], lat[:40])
     distance = points.distance_km(lon, lat)
     for radius_km in distance[[500, 20_000, 41_000]]:
         np.testing.assert_array_equal(away_from(tree, points, radius_km), ranges_of(distance >= radius_km))

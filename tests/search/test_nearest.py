@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from satclip_index import grid
+from satclip_index.geo import grid, sphere
 from satclip_index.search import engine as engine_module
 from satclip_index.search.bulk import cpu_search, gpu_search
 from satclip_index.search.engine import Filter
@@ -40,7 +40,7 @@ def test_every_query_of_every_group_gets_what_brute_force_gives(
     near = np.arange(first, min(first + 12, case.cells.size))
     rows = np.unique(np.concatenate([near, rng.integers(0, case.cells.size, 5)]))
     ranges = None if share is None else ranges_of(rng.random(case.cells.size) < share)
-    points = grid.unit_vectors(case.lon, case.lat)[rows]
+    points = sphere.unit_vectors(case.lon, case.lat)[rows]
     with pytest.MonkeyPatch.context() as patch:
         if force_scan:
             patch.setattr(engine_module, "_SCAN_LEAST", 0)
@@ -51,7 +51,7 @@ def test_every_query_of_every_group_gets_what_brute_force_gives(
             k,
             Filter(land_only=land_only, ranges=ranges),
             points=points,
-            away_rad=away_km / grid.EARTH_RADIUS_KM,
+            away_rad=away_km / sphere.EARTH_RADIUS_KM,
         )
     assert found.shape == alike.shape == (rows.size, k)
     for i, row in enumerate(rows):

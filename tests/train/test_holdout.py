@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from satclip_index.cities import continents
 from satclip_index.errors import TableError
+from satclip_index.geo.gazetteer import continents
 from satclip_train.evaluation import _shots, evaluate_holdout
 from satclip_train.target import find_target
 

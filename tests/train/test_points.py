@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from satclip_index.land import is_land
+from satclip_index.geo.land_mask import is_land
 from satclip_train.points import PointSampler, block_of, is_held_out, uniform_points
 from satclip_train.rasters import Raster
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from satclip_index.encoder.location_encoder import Encoder
 from satclip_index.encoder.spherical_harmonics import real_harmonics
-from satclip_index.grid import unit_vectors
+from satclip_index.geo.sphere import unit_vectors
 
 FloatMatrix = NDArray[np.float64]
 

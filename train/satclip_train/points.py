@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from satclip_index.land import is_land
+from satclip_index.geo.land_mask import is_land
 
 from .rasters import Raster
 

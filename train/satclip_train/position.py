@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from satclip_index.grid import EARTH_RADIUS_KM
+from satclip_index.geo.sphere import EARTH_RADIUS_KM
 
 from .towers import Whitening
 

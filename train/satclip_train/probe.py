@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from satclip_index.coordinates import check_coordinates
 from satclip_index.encoder.location_encoder import Siren
 from satclip_index.encoder.spherical_harmonics import real_harmonics
 from satclip_index.errors import DataError
+from satclip_index.geo.coordinates import check_coordinates
 
 from .points import block_of
 from .ridge import PENALTIES, RidgeFolds

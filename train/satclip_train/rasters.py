@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from satclip_index.errors import DataError
-from satclip_index.grid import EARTH_RADIUS_KM
+from satclip_index.geo.sphere import EARTH_RADIUS_KM
 
 
 @dataclass(frozen=True, slots=True)

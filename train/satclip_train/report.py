@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from satclip_index.cities import continents
 from satclip_index.encoder.location_encoder import Encoder
 from satclip_index.errors import TableError
+from satclip_index.geo.gazetteer import continents
 from satclip_index.tables import PointTable, read_points
 
 from .contenders import contenders

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from satclip_index.coordinates import check_coordinates
 from satclip_index.errors import CoordinateError, DataError, MissingExtraError
+from satclip_index.geo.coordinates import check_coordinates
 
 from .bad_tiles import BadTileError, BadTiles
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from satclip_index.grid import EARTH_RADIUS_KM
+from satclip_index.geo.sphere import EARTH_RADIUS_KM
 
 
 def analogue_agreement(

@@ -9,8 +9,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import PlaceError
-from .grid import unit_vectors
+from ..errors import PlaceError
+from .sphere import unit_vectors
 
 _CONTINENTS = {
     "AF": "Africa",

@@ -5,11 +5,11 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satclip_index import grid
-from satclip_index.boundaries import _shared_vertices, cell_polygons
 from satclip_index.errors import InvalidCellError
+from satclip_index.geo import grid
+from satclip_index.geo.cell_polygons import _shared_vertices, cell_polygons
 
-from .oracles import all_cells, area_km2
+from ..oracles import all_cells, area_km2
 
 
 def polygons(cells):

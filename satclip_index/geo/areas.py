@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from . import grid
+from ..errors import CoordinateError
+from . import grid, sphere
 from .coordinates import check_coordinates
-from .errors import CoordinateError
-from .shapes import boxes_against, holds_points, lines_of
+from .geojson_shapes import boxes_against, holds_points, lines_of
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -139,7 +139,7 @@ class FarFrom:
     radius_km : float
     """
 
-    def __init__(self, points: grid.PointSet, radius_km: float) -> None:
+    def __init__(self, points: sphere.PointSet, radius_km: float) -> None:
         self._points, self._radius_km = points, radius_km
 
     def holds(self, lon: Degrees, lat: Degrees) -> Mask:
@@ -148,7 +148,7 @@ class FarFrom:
 
     def holds_caps(self, lon: Degrees, lat: Degrees, reach_rad: NDArray[np.float64]) -> tuple[Mask, Mask]:
         """Return whether all, and whether none, of each cap is surely part of it: by the triangle inequality."""
-        distance_km, reach_km = self._points.distance_km(lon, lat), reach_rad * grid.EARTH_RADIUS_KM + _MARGIN_KM
+        distance_km, reach_km = self._points.distance_km(lon, lat), reach_rad * sphere.EARTH_RADIUS_KM + _MARGIN_KM
         return distance_km - reach_km >= self._radius_km, distance_km + reach_km < self._radius_km
 
 

@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,17 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import CoordinateError, PlaceError
 from . import grid
 from .areas import Area, cells_in
-from .cities import find_city
 from .coordinates import check_coordinates
-from .errors import CoordinateError, PlaceError
-from .shapes import read_shape
+from .gazetteer import find_city
+from .geojson_shapes import read_shape
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
-
-PlaceLike = "Place | str | Path | int | np.uint64 | tuple[float, float] | dict[str, Any]"
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _LON_LAT = re.compile(rf"\s*({_NUMBER})\s*[,\s]\s*({_NUMBER})\s*")
@@ -169,3 +168,14 @@ def _from_shape(name: str, source: Path | dict[str, Any]) -> Place:
         return Place(f"{name}: {where}", points=points)
     point = shape.representative_point()
     return Place(f"{name}: area around {format_lonlat(point.x, point.y)}", area=shape)
+
+
+def places_of(value: Any) -> list[Place]:
+    """Return the places that one value, or a list of them, stands for."""
+    several = isinstance(value, list) or (isinstance(value, tuple) and not _is_pair(value))
+    return [Place.of(item) for item in (value if several else [value])]
+
+
+def _is_pair(value: Iterable[Any]) -> bool:
+    parts = list(value)
+    return len(parts) == 2 and all(isinstance(part, int | float | np.number) for part in parts)

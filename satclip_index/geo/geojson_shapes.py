@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import PlaceError
+from ..errors import PlaceError
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from satclip_index.errors import CoordinateError, InvalidCellError, PlaceError, SatclipIndexError
-from satclip_index.places import Place, format_lonlat
+from satclip_index.geo.places import Place, format_lonlat
 
 CELL = h3.latlng_to_cell(-1.29, 36.82, 3)
 SQUARE = {"type": "Polygon", "coordinates": [[[0, 0], [20, 0], [20, 20], [0, 20], [0, 0]]]}

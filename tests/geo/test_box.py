@@ -4,8 +4,8 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satclip_index.areas import Box
 from satclip_index.errors import CoordinateError
+from satclip_index.geo.areas import Box
 from satclip_index.search.geography import rows_in
 
 from .shape_cases import bbox_shape

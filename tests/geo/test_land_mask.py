@@ -3,8 +3,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from satclip_index import land
-from satclip_index.land import is_land
+from satclip_index.geo import land_mask
+from satclip_index.geo.land_mask import is_land
 
 
 def write(path, pixels, **changed):
@@ -26,8 +26,8 @@ def test_runs_give_back_the_pixels_whatever_the_block(tmp_path, monkeypatch, sea
     pixels = np.random.default_rng(0).random((60, 120)) < sea_share
     path = write(tmp_path / "mask.npz", pixels)
     for block in (1, 7, 120, 1 << 18):
-        monkeypatch.setattr(land, "_BLOCK_BYTES", block)
-        np.testing.assert_array_equal(unpacked(land._read_mask(path)), pixels)
+        monkeypatch.setattr(land_mask, "_BLOCK_BYTES", block)
+        np.testing.assert_array_equal(unpacked(land_mask._read_mask(path)), pixels)
 
 
 def test_another_layout_is_left_to_the_package_itself(tmp_path):
@@ -42,7 +42,7 @@ def test_another_layout_is_left_to_the_package_itself(tmp_path):
         tmp_path / "missing.npz",
     ]
     np.savez_compressed(tmp_path / "mask-alone.npz", mask=pixels)
-    assert [land._read_mask(path) for path in [*others, tmp_path / "mask-alone.npz"]] == [None] * 7
+    assert [land_mask._read_mask(path) for path in [*others, tmp_path / "mask-alone.npz"]] == [None] * 7
 
 
 def test_the_installed_mask_is_read_without_importing_the_package(run_python):
@@ -58,7 +58,7 @@ def test_the_installed_mask_is_read_without_importing_the_package(run_python):
 def test_reading_the_installed_mask_takes_little_memory():
     tracemalloc.start()
     try:
-        land._installed_mask.__wrapped__()
+        land_mask._installed_mask.__wrapped__()
         assert tracemalloc.get_traced_memory()[1] < 50e6  # of 933 MB
     finally:
         tracemalloc.stop()
@@ -69,7 +69,7 @@ def test_every_answer_is_that_of_global_land_mask():
     from global_land_mask import globe
 
     rng = np.random.default_rng(0)
-    assert np.array_equal(unpacked(land._installed_mask()), globe._mask)
+    assert np.array_equal(unpacked(land_mask._installed_mask()), globe._mask)
     edges = [-180.0, 180.0, -90.0, 90.0, 0.0]
     edges += [np.nextafter(edge, other) for edge in edges for other in (-200.0, 200.0)]
     lon = np.concatenate([rng.uniform(-180, 180, 1_000_000), rng.choice(globe._lon, 300_000), edges])

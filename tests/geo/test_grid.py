@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satclip_index import grid
 from satclip_index.errors import InvalidCellError, ResolutionError
+from satclip_index.geo import grid, sphere
 
-from .oracles import all_cells, haversine_km
+from ..oracles import all_cells, haversine_km
 
 LONS = st.floats(-180, 180)
 LATS = st.floats(-90, 90)
@@ -182,7 +182,7 @@ def test_a_cells_centre_lies_in_the_cell(lon, lat, res):
 
 @given(lon=LONS, lat=LATS, to_lon=LONS, to_lat=LATS)
 def test_distance_is_the_haversine(lon, lat, to_lon, to_lat):
-    found = grid.distances_km(*map(np.atleast_1d, (lon, lat, to_lon, to_lat)))
+    found = sphere.distances_km(*map(np.atleast_1d, (lon, lat, to_lon, to_lat)))
     assert found.shape == (1,)
     # Near the antipodes both lose half their digits.
     expected = haversine_km(lon, lat, to_lon, to_lat)
@@ -192,11 +192,11 @@ def test_distance_is_the_haversine(lon, lat, to_lon, to_lat):
 def test_distance_of_known_places():
     one = np.array([0.0]), np.array([0.0])
     quarter = np.pi / 2 * 6371.0088
-    assert grid.distances_km(*one, np.array([0.0]), np.array([90.0])) == pytest.approx(quarter)
-    assert grid.distances_km(*one, np.array([180.0]), np.array([0.0])) == pytest.approx(2 * quarter)
-    across = grid.distances_km(np.array([179.9]), np.array([0.0]), np.array([-179.9]), np.array([0.0]))
+    assert sphere.distances_km(*one, np.array([0.0]), np.array([90.0])) == pytest.approx(quarter)
+    assert sphere.distances_km(*one, np.array([180.0]), np.array([0.0])) == pytest.approx(2 * quarter)
+    across = sphere.distances_km(np.array([179.9]), np.array([0.0]), np.array([-179.9]), np.array([0.0]))
     assert across == pytest.approx(0.2 * quarter / 90)
-    metre = grid.distances_km(*one, np.array([0.0]), np.array([1e-5]))
+    metre = sphere.distances_km(*one, np.array([0.0]), np.array([1e-5]))
     assert metre == pytest.approx(1e-5 * quarter / 90, rel=1e-6)
 
 
@@ -205,7 +205,7 @@ def test_distance_to_many_is_to_the_nearest():
     lon, lat = rng.uniform(-180, 180, 40), rng.uniform(-90, 90, 40)
     to_lon, to_lat = rng.uniform(-180, 180, 700), rng.uniform(-90, 90, 700)
     expected = haversine_km(lon[:, None], lat[:, None], to_lon, to_lat).min(axis=1)
-    np.testing.assert_allclose(grid.PointSet(to_lon, to_lat).distance_km(lon, lat), expected, atol=1e-6)
+    np.testing.assert_allclose(sphere.PointSet(to_lon, to_lat).distance_km(lon, lat), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("bad", [-1, 16, 3.0, "3", None, True])

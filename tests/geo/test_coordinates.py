@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satclip_index.coordinates import check_coordinates
 from satclip_index.errors import CoordinateError
+from satclip_index.geo.coordinates import check_coordinates
 
 
 def test_scalars_become_vectors_of_one():

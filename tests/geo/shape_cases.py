@@ -8,10 +8,10 @@ import pytest
 import shapely
 from hypothesis import strategies as st
 
-from satclip_index import grid
-from satclip_index.shapes import read_shape
+from satclip_index.geo import grid
+from satclip_index.geo.geojson_shapes import read_shape
 
-COUNTRIES = Path(__file__).parents[2] / "shared" / "data" / "natural_earth" / "countries_110m.geojson"
+COUNTRIES = Path(__file__).parents[3] / "shared" / "data" / "natural_earth" / "countries_110m.geojson"
 
 needs_countries = pytest.mark.skipif(not COUNTRIES.is_file(), reason="the real data in ../shared are not here")
 

@@ -6,11 +6,11 @@ import shapely
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from satclip_index import grid
-from satclip_index.areas import Area, FarFrom, boxes_round, cells_in, reach_of_descendants_rad
-from satclip_index.places import Place
+from satclip_index.geo import grid, sphere
+from satclip_index.geo.areas import Area, FarFrom, boxes_round, cells_in, reach_of_descendants_rad
+from satclip_index.geo.places import Place
 
-from .oracles import all_cells, haversine_km
+from ..oracles import all_cells, haversine_km
 from .shape_cases import SHAPES, country, needs_countries, stars
 
 MIDDLES = st.tuples(st.floats(-180, 180), st.floats(-90, 90) | st.sampled_from([-90.0, 90.0, 0.0, 89.9999]))
@@ -60,7 +60,7 @@ def test_the_box_round_a_cap_is_no_wider_than_it(middle, reach):
 
 
 def angle_between(cells, ancestors):
-    a, b = (grid.unit_vectors(*grid.cell_centers(some)) for some in (cells, ancestors))
+    a, b = (sphere.unit_vectors(*grid.cell_centers(some)) for some in (cells, ancestors))
     return 2 * np.arcsin(np.linalg.norm(a - b, axis=1) / 2)
 
 
@@ -97,7 +97,7 @@ def test_the_cells_far_from_a_point_are_those_the_haversine_says(middle, radius_
     lon, lat = map(np.atleast_1d, middle)
     cells = all_cells(2)
     distance = haversine_km(*grid.cell_centers(cells), lon, lat)
-    found = np.isin(cells, cells_in(FarFrom(grid.PointSet(lon, lat), radius_km), 2))
+    found = np.isin(cells, cells_in(FarFrom(sphere.PointSet(lon, lat), radius_km), 2))
     sure = np.abs(distance - radius_km) > 1e-3
     np.testing.assert_array_equal(found[sure], (distance >= radius_km)[sure])
 
