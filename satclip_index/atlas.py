@@ -13,11 +13,11 @@ from .asking import Asking
 from .components import Components
 from .fetched import Copy
 from .geo import grid
-from .globe import components_picture
-from .heat import WORLD
 from .manifest import ENCODER_NAME, Manifest
+from .maps.components_map import components_picture
+from .maps.heatmap import WORLD
+from .maps.map_contents import Bounds, check_installed
 from .notebook import atlas_table
-from .picture import Bounds, check_installed
 from .progress import Progress
 from .remote import Remote, located
 from .search.index import Index
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .export.torch_dataset import CellDataset
     from .joined import Joined
     from .joining import JoinOptions
-    from .plot import Map
+    from .maps.matplotlib_map import Map
 
 _OPENING = Lock()
 
@@ -147,7 +147,7 @@ class Atlas(Asking):
             If matplotlib is not installed.
         """
         check_installed("matplotlib")
-        from .plot import draw
+        from .maps.matplotlib_map import draw
 
         res = None if res is None else self._held(res)
         return draw(components_picture(self, self.components, bounds, width, res=res, land_only=land_only))

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .colors import Scale
 from .durable import replacing
 from .errors import OutputError, QueryError, SatclipIndexError
 from .formats.rows import GEOMETRIES, Geometry, Row, write_rows
 from .geo.cell_polygons import cell_polygons
 from .geo.gazetteer import nearest_cities
 from .geo.grid import Cells
-from .heat import WORLD, check_bounds, heat_map, pixels_of
+from .maps.captions import subtitle_of, title_of
+from .maps.color_scale import Scale
+from .maps.heatmap import WORLD, check_bounds, heat_map, pixels_of
+from .maps.map_contents import Bounds, Picture, check_installed, check_map_path, lines_of_geojson
 from .notebook import html_table, png_html
-from .picture import Bounds, Picture, check_installed, check_map_path, lines_of_geojson, subtitle_of, title_of
 from .scene import Scene
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from .plot import Map
+    from .maps.matplotlib_map import Map
 
 _SHOWN_ROWS = 60  # in a notebook
 _NOT_COLUMNS = ("query", "extra", "outlines", "table", "scene")
@@ -259,7 +260,7 @@ class Neighbors:
             If matplotlib is not installed.
         """
         check_installed("matplotlib")
-        from .plot import draw
+        from .maps.matplotlib_map import draw
 
         return draw(self.picture(bounds=bounds, width=width))
 
@@ -275,11 +276,11 @@ class Neighbors:
         check_map_path(path)
         picture = self.picture(bounds=bounds)
         if path.suffix.lower() == ".html":
-            from .page import page_of
+            from .maps.bokeh_map import page_of
 
             drawn = page_of(picture, self._table_html())
         else:
-            from .plot import file_of
+            from .maps.matplotlib_map import file_of
 
             drawn = file_of(picture, path.suffix.lower())
         try:

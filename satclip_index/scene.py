@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from .geo import grid
 from .geo.areas import Area
 from .geo.places import Place
-from .picture import Example, Line
+from .maps.map_contents import Example, Line
 from .search.index import Indexed
 
 

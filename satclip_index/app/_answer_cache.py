@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..atlas import Atlas
-from ..colors import Scale
 from ..errors import QueryError
 from ..geo import grid
 from ..geo.places import Place
-from ..heat import HeatMaps
+from ..maps.color_scale import Scale
+from ..maps.heatmap import HeatMaps
 from ..neighbors import Neighbors
 from ._state import State, View
 from ._typed_place import place_of

@@ -6,7 +6,7 @@ from bokeh.core.property.vectorization import value
 from bokeh.models import ColumnDataSource, LinearColorMapper, Range1d
 from bokeh.plotting import figure
 
-from ..colors import as_hex, palette
+from ..maps.color_scale import as_hex, palette
 from ._view_geometry import NOTHING, STEPS
 
 _INK, _PAPER, _AREA = "#111111", "#ffffff", "#0b5cad"

@@ -3,8 +3,8 @@
 import io
 from typing import Any
 
-from ..colors import Scale, as_hex, palette
 from ..formats.rows import plain_value, write_rows
+from ..maps.color_scale import Scale, as_hex, palette
 from ._answer_cache import Answer
 from ._cli_command import like_command
 from ._state import LONGEST_LINK_AREA, State

@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..colors import Scale
 from ..errors import PlaceError
 from ..geo.geojson_shapes import read_shape
-from ..heat import WORLD, Bounds
-from ..outlines import Level, outlines
-from ..picture import joined, lines_of_geojson
+from ..maps.coastlines import Level, outlines
+from ..maps.color_scale import Scale
+from ..maps.heatmap import WORLD, Bounds
+from ..maps.map_contents import joined, lines_of_geojson
 from ._state import View, read_area
 
 TURNS = (-360.0, 0.0, 360.0)  # a view of the whole Earth can be moved so far

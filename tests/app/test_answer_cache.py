@@ -4,9 +4,9 @@ import pytest
 from satclip_index.app._answer_cache import Desk
 from satclip_index.app._state import Example, State, View
 from satclip_index.app._view_geometry import NOTHING, STEPS
-from satclip_index.colors import Scale
 from satclip_index.errors import PlaceError, QueryError
 from satclip_index.geo import grid
+from satclip_index.maps.color_scale import Scale
 
 LIMA = State((Example("Lima"),), exclude_within_km=500, apart_km=300)
 

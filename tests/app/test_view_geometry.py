@@ -5,10 +5,10 @@ from hypothesis import strategies as st
 
 from satclip_index.app._state import View
 from satclip_index.app._view_geometry import NOTHING, STEPS, Steps, canvas_of, lines_in, rings_of, with_room
-from satclip_index.colors import Scale, palette
 from satclip_index.errors import PlaceError
-from satclip_index.heat import WORLD
-from satclip_index.outlines import outlines
+from satclip_index.maps.coastlines import outlines
+from satclip_index.maps.color_scale import Scale, palette
+from satclip_index.maps.heatmap import WORLD
 
 VIEWS = st.builds(View, st.floats(-180, 180), st.floats(-90, 90), st.floats(0.05, 360))
 SIZES = st.tuples(st.integers(1, 4000), st.integers(1, 3000))

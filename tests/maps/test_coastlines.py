@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from satclip_index.geo.land_mask import is_land
-from satclip_index.outlines import _FILE, outlines
+from satclip_index.maps.coastlines import _FILE, outlines
 
 
 @pytest.fixture(params=["fine", "coarse"])

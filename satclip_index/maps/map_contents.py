@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .colors import Scale
-from .errors import MissingExtraError, OutputError
-from .labels import Label, place_labels
+from ..errors import MissingExtraError, OutputError
+from ._label_placement import Label, place_labels
+from .color_scale import Scale
 
 Line = NDArray[np.float64]
 Bounds = tuple[float, float, float, float]
 
 MAP_LIBRARIES = {".png": "matplotlib", ".svg": "matplotlib", ".html": "bokeh"}
 _FINE_DEGREES = 0.4  # a pixel; below, the fine outlines show more than the coarse ones
-_NAMED = 3  # examples in a title
 _PIN_PIXELS = 17.0
 _LETTER_PIXELS, _LINE_PIXELS = 8.8, 15.0  # of a name, generously
 _DIGIT_PIXELS = 5.0  # of a rank beyond the two that a pin holds
@@ -151,51 +150,6 @@ def joined(lines: Iterable[NDArray[np.floating]]) -> NDArray[np.float64]:
     at_side = np.abs(points[:, 0]) == 180
     along = np.flatnonzero(at_side[:-1] & at_side[1:]) + 1
     return np.insert(points[1:], along - 1, np.nan, axis=0)
-
-
-def title_of(query: dict[str, Any], examples: Sequence[Example]) -> str:
-    """Return what was asked, as a headline."""
-    wanted, unwanted = ([item.name for item in examples if item.wanted is side] for side in (True, False))
-    if not wanted:
-        return "Like nothing else on Earth" if "unusual" in query else "Places"
-    kind = "Regions" if "regions" in query else "Rows" if "table" in query else "Places"
-    return f"{kind} like {_listed(wanted)}" + (f", unlike {_listed(unwanted)}" if unwanted else "")
-
-
-def subtitle_of(query: dict[str, Any], count: int) -> str:
-    """Return which answers these are, in plain words."""
-    if "table" in query:
-        what = f"rows of {Path(query['table']['file']).name}" + (
-            f" where {query['table']['where']}" if "where" in query["table"] else ""
-        )
-    else:
-        what = ("regions" if "regions" in query else "places") + ("" if query.get("ocean", True) else " on land")
-    rules = [f"the {count} most alike {what}"]
-    if "unusual" in query:
-        rules = [f"the {count} {what} whose best match beyond {query['beyond_km']:,g} km is worst"]
-    if query.get("exclude_within_km"):
-        rules.append(f"at least {query['exclude_within_km']:,g} km away")
-    if query.get("apart_km"):
-        rules.append(f"{query['apart_km']:,g} km apart")
-    for name in ("within", "outside"):
-        rules += [f"{name} {_area_name(item)}" for item in query.get(name, ())]
-    if "bbox" in query:
-        rules.append("in the box " + ", ".join(f"{side:g}" for side in query["bbox"]))
-    if "min_similarity" in query:
-        rules.append(f"similarity {query['min_similarity']:.3f} or more")
-    said = ", ".join(rules)
-    return said[0].upper() + said[1:]
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = list(names[:_NAMED])
-    if len(names) > _NAMED:
-        shown.append(f"{len(names) - _NAMED} more")
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
-
-
-def _area_name(item: Any) -> str:
-    return Path(item).name if isinstance(item, str) else "an area"
 
 
 def check_map_path(path: Path) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Level = Literal["fine", "coarse"]
 
-_FILE = Path(__file__).with_name("outlines.npz")  # benchmarks/make_outlines.py makes it
+_FILE = Path(__file__).with_name("coastlines.npz")  # benchmarks/make_outlines.py makes it
 
 
 class Outlines(NamedTuple):

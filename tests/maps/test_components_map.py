@@ -3,7 +3,7 @@ import pytest
 
 from satclip_index.errors import ResolutionError
 
-from .oracles import stored
+from ..oracles import stored
 
 
 def test_colours_are_the_first_three_components_stretched(atlas):

@@ -3,7 +3,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satclip_index.labels import Label, place_labels
+from satclip_index.maps._label_placement import Label, place_labels
 
 WIDTH, HEIGHT = 300.0, 150.0
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from satclip_index.errors import QueryError, ResolutionError
-from satclip_index.heat import WORLD, HeatMaps, fitting_res, heat_map, pixels_of
+from satclip_index.maps.heatmap import WORLD, HeatMaps, fitting_res, heat_map, pixels_of
 
-from .oracles import similarity, stored
+from ..oracles import similarity, stored
 
 VIEWS = {
     "the world": (WORLD, 60, 30),
@@ -93,11 +93,11 @@ def test_the_coarsest_resolution_is_taken_whose_cells_are_no_wider_than_two_pixe
 
 
 def test_a_view_is_looked_up_once_and_serves_every_question(atlas, monkeypatch):
-    from satclip_index import heat
+    from satclip_index.maps import heatmap
 
     maps, looked = HeatMaps(atlas), []
-    real = heat.grid.cells_of_points
-    monkeypatch.setattr(heat.grid, "cells_of_points", lambda *given: looked.append(1) or real(*given))
+    real = heatmap.grid.cells_of_points
+    monkeypatch.setattr(heatmap.grid, "cells_of_points", lambda *given: looked.append(1) or real(*given))
     queries = [atlas.vectors_of(atlas.index(2).cells[row : row + 1])[0] for row in (3, 700)]
     images = [maps.heat(query, WORLD, 60, 30).similarity for query in queries]
     assert len(looked) == 1

@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from .components import Components
-from .heat import Bounds, check_bounds, fitting_res, pixels_of, view_of
-from .picture import Picture
-from .search.index import Index, Indexed
+from ..components import Components
+from ..search.index import Index, Indexed
+from .heatmap import Bounds, check_bounds, fitting_res, pixels_of, view_of
+from .map_contents import Picture
 
 _ROWS_AT_ONCE = 1 << 14
 _DARKEST, _BRIGHTEST = 2.0, 98.0  # percentiles of what is shown that get the ends of each colour

@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from satclip_index.page import draw
-from satclip_index.picture import Picture
+from satclip_index.maps.bokeh_map import draw
+from satclip_index.maps.map_contents import Picture
 
 CHROMIUM = shutil.which("chromium")
 EVIL = "</script><script>document.title='pwned'<!--"
@@ -95,7 +95,7 @@ def test_names_cannot_write_the_page(atlas, tmp_path):
         assert "<script>document" not in text
         assert "<!--.geojson" not in re.sub(r"<title>.*?</title>", "", text)
     picture = Picture(EVIL, EVIL, EVIL, (-180.0, -90.0, 180.0, 90.0), 300, 150)
-    from satclip_index.page import page_of
+    from satclip_index.maps.bokeh_map import page_of
 
     assert "<script>document" not in page_of(picture, "").decode()
 

@@ -7,11 +7,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import QueryError
-from .geo import grid, sphere
-from .manifest import Manifest
-from .picture import Bounds as Bounds
-from .search.index import Index, Indexed
+from ..errors import QueryError
+from ..geo import grid, sphere
+from ..manifest import Manifest
+from ..search.index import Index, Indexed
+from .map_contents import Bounds as Bounds
 
 WORLD: Bounds = (-180.0, -90.0, 180.0, 90.0)
 _PIXELS_PER_CELL = 2.0  # across, at most, while the atlas holds finer ones

@@ -12,9 +12,9 @@ from matplotlib.font_manager import FontProperties, get_font
 from matplotlib.patheffects import withStroke
 from PIL import Image
 
-from .colors import INK, PAPER, SEA, SOFT, palette
-from .outlines import outlines
-from .picture import Picture, Pin, joined
+from .coastlines import outlines
+from .color_scale import INK, PAPER, SEA, SOFT, palette
+from .map_contents import Picture, Pin, joined
 
 DPI = 100
 _EDGE, _HEAD, _FOOT, _FOOT_BARE = 16, 62, 152, 30  # pixels left free beside, above and below the map

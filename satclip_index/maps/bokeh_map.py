@@ -20,9 +20,9 @@ from bokeh.plotting import figure
 from bokeh.resources import INLINE
 from numpy.typing import NDArray
 
-from .colors import INK, PAPER, SEA, as_hex, palette
-from .outlines import outlines
-from .picture import Picture, Pin, joined
+from .coastlines import outlines
+from .color_scale import INK, PAPER, SEA, as_hex, palette
+from .map_contents import Picture, Pin, joined
 
 _TEMPLATE = """
 {% block inner_head %}{{ super() }}
