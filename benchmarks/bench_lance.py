@@ -20,7 +20,7 @@ import numpy as np
 from common import describe_machine, measured_process
 from satclip_index import Atlas, open_atlas
 from satclip_index.export.lancedb_tables import table_name
-from satclip_index.question import Bounds, Question
+from satclip_index.query.question import Bounds, Question
 
 ALL = 1_000_000  # more partitions than there are
 BOX = (-82.0, -56.0, -34.0, 13.0)  # South America, 7 % of the sphere

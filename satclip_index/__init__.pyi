@@ -6,7 +6,7 @@ from .encoder.location_encoder import Encoder as Encoder
 from .errors import SatclipIndexError as SatclipIndexError
 from .geo.places import Place as Place
 from .joining import embed_table as embed_table
-from .neighbors import Neighbors as Neighbors
+from .query.neighbors import Neighbors as Neighbors
 from .sql import connect as connect
 
 __version__: str

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .answers import like_cells, like_regions, like_rows
 from .errors import QueryError
 from .geo import grid
 from .manifest import Manifest
 from .nearest import Nearest, check_cells_of, nearest_cells
-from .neighbors import Neighbors
 from .progress import Progress
-from .question import Bounds, Question, check_k
+from .query.like import like_cells, like_regions, like_rows
+from .query.neighbors import Neighbors
+from .query.question import Bounds, Question, check_k
+from .query.unusual import Unusual, unusual_cells
+from .query.zoom import check_zoom, zoom_in
 from .search.engine import Filter
 from .search.index import Index
-from .unusual import Unusual, unusual_cells
-from .zoom import check_zoom, zoom_in
 
 if TYPE_CHECKING:
     from .encoder.location_encoder import Encoder

@@ -17,8 +17,8 @@ from .manifest import ENCODER_NAME, Manifest
 from .maps.components_map import components_picture
 from .maps.heatmap import WORLD
 from .maps.map_contents import Bounds, check_installed
-from .notebook import atlas_table
 from .progress import Progress
+from .query.notebook_html import atlas_table
 from .remote import Remote, located
 from .search.index import Index
 

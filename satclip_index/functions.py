@@ -12,7 +12,7 @@ from .database import numpy_of
 from .errors import CoordinateError
 from .geo import grid, sphere
 from .lookalikes import Lookalikes, like_points
-from .question import DEFAULT_K, check_k, check_km
+from .query.question import DEFAULT_K, check_k, check_km
 from .search.engine import Filter, Ranges
 
 if TYPE_CHECKING:

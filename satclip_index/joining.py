@@ -12,7 +12,7 @@ from .errors import QueryError
 from .geo.places import places_of
 from .joined import Joined
 from .positions import Located, find_position
-from .question import vector_of
+from .query.question import vector_of
 from .sources import Source
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from satclip_index.differences import differences
 from satclip_index.errors import QueryError
 from satclip_index.geo import grid, sphere
 from satclip_index.geo.gazetteer import nearest_cities
-from satclip_index.neighbors import Neighbors
+from satclip_index.query.neighbors import Neighbors
 from satclip_index.ranking import rank_table
 
 from .oracles import haversine_km, similarity, stored

@@ -15,7 +15,7 @@ from ..geo import grid
 from ..geo.places import Place
 from ..maps.color_scale import Scale
 from ..maps.heatmap import HeatMaps
-from ..neighbors import Neighbors
+from ..query.neighbors import Neighbors
 from ._state import State, View
 from ._typed_place import place_of
 from ._user_table import Table

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from html import escape
 from typing import Any
 
-from .formats.rows import Row, plain_value
-from .manifest import Manifest
+from ..formats.rows import Row, plain_value
+from ..manifest import Manifest
 
 _LONGEST = 80  # characters of a value
 

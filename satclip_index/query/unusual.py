@@ -5,18 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from .errors import QueryError
-from .geo import grid, sphere
-from .geo.gazetteer import nearest_cities
-from .manifest import ResolutionEntry
-from .nearest import nearest_cells
+from ..errors import QueryError
+from ..geo import grid, sphere
+from ..geo.gazetteer import nearest_cities
+from ..manifest import ResolutionEntry
+from ..nearest import nearest_cells
+from ..progress import Progress
+from ..search.engine import Filter
+from ..search.geography import intersection, ranges_of
+from ..search.index import Index
+from ..search.walk import Walk
 from .neighbors import Neighbors
-from .progress import Progress
 from .question import Bounds, check_km
-from .search.engine import Filter
-from .search.geography import intersection, ranges_of
-from .search.index import Index
-from .search.walk import Walk
 
 
 @dataclass(frozen=True, slots=True)

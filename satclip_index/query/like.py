@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .geo import grid, sphere
-from .manifest import ResolutionEntry
+from ..geo import grid, sphere
+from ..manifest import ResolutionEntry
+from ..progress import VectorsOf
+from ..search.index import Index
+from ._regions import group, outline
 from .neighbors import Neighbors
-from .progress import VectorsOf
 from .question import Question
-from .regions import group, outline
-from .search.index import Index
 
 Similarity = NDArray[np.float32]
 
@@ -51,9 +51,9 @@ def like_rows(
     explain: VectorsOf | None = None,
 ) -> Neighbors:
     """Return the rows of a table that are most like a query; ``columns`` as :meth:`Candidates.open` takes them."""
-    from .candidates import Candidates
-    from .differences import differences
-    from .ranking import rank_table
+    from ..candidates import Candidates
+    from ..differences import differences
+    from ..ranking import rank_table
 
     candidates = Candidates.open(path, **columns)
     ranked = rank_table(

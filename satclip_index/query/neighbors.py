@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .durable import replacing
-from .errors import OutputError, QueryError, SatclipIndexError
-from .formats.rows import GEOMETRIES, Geometry, Row, write_rows
-from .geo.cell_polygons import cell_polygons
-from .geo.gazetteer import nearest_cities
-from .geo.grid import Cells
-from .maps.captions import subtitle_of, title_of
-from .maps.color_scale import Scale
-from .maps.heatmap import WORLD, check_bounds, heat_map, pixels_of
-from .maps.map_contents import Bounds, Picture, check_installed, check_map_path, lines_of_geojson
-from .notebook import html_table, png_html
-from .scene import Scene
+from ..durable import replacing
+from ..errors import OutputError, QueryError, SatclipIndexError
+from ..formats.rows import GEOMETRIES, Geometry, Row, write_rows
+from ..geo.cell_polygons import cell_polygons
+from ..geo.gazetteer import nearest_cities
+from ..geo.grid import Cells
+from ..maps.captions import subtitle_of, title_of
+from ..maps.color_scale import Scale
+from ..maps.heatmap import WORLD, check_bounds, heat_map, pixels_of
+from ..maps.map_contents import Bounds, Picture, check_installed, check_map_path, lines_of_geojson
+from ._map_context import Scene
+from .notebook_html import html_table, png_html
 
 if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
     import pyarrow as pa
 
-    from .maps.matplotlib_map import Map
+    from ..maps.matplotlib_map import Map
 
 _SHOWN_ROWS = 60  # in a notebook
 _NOT_COLUMNS = ("query", "extra", "outlines", "table", "scene")
@@ -260,7 +260,7 @@ class Neighbors:
             If matplotlib is not installed.
         """
         check_installed("matplotlib")
-        from .maps.matplotlib_map import draw
+        from ..maps.matplotlib_map import draw
 
         return draw(self.picture(bounds=bounds, width=width))
 
@@ -276,11 +276,11 @@ class Neighbors:
         check_map_path(path)
         picture = self.picture(bounds=bounds)
         if path.suffix.lower() == ".html":
-            from .maps.bokeh_map import page_of
+            from ..maps.bokeh_map import page_of
 
             drawn = page_of(picture, self._table_html())
         else:
-            from .maps.matplotlib_map import file_of
+            from ..maps.matplotlib_map import file_of
 
             drawn = file_of(picture, path.suffix.lower())
         try:
@@ -308,7 +308,7 @@ class Neighbors:
 
     def _drawn(self, table: "pa.Table", geometry: Geometry | None) -> "pa.Table":
         """Return the table with a column of what is to be drawn."""
-        from .store import with_geometry, wkb_points
+        from ..store import with_geometry, wkb_points
 
         if geometry == "point":
             bounds = (self.lon.min(), self.lat.min(), self.lon.max(), self.lat.max()) if len(self) else None

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from satclip_index.geo import grid, sphere
 from satclip_index.geo.geojson_shapes import read_shape
-from satclip_index.regions import contiguous, group, outline
+from satclip_index.query._regions import contiguous, group, outline
 
-from .oracles import area_km2
+from ..oracles import area_km2
 
 NOTHING = np.empty(0, np.uint64)
 POLES = [(0, 90), (0, -90)]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from satclip_index.errors import CoordinateError, PlaceError, QueryError, ResolutionError
 
-from .geo.shape_cases import SHAPES, country, needs_countries, stars
-from .oracles import haversine_km, similarity, stored, unit32
+from ..geo.shape_cases import SHAPES, country, needs_countries, stars
+from ..oracles import haversine_km, similarity, stored, unit32
 
 RECTANGLES = {  # GeoJSON, and the same as a rule on lon, lat
     "box": ([[-20, -35], [52, -35], [52, 37], [-20, 37]], lambda x, y: (x >= -20) & (x <= 52) & (y >= -35) & (y <= 37)),

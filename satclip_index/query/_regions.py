@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .geo import grid
-from .geo.cell_polygons import UNITS, cut_rings
+from ..geo import grid
+from ..geo.cell_polygons import UNITS, cut_rings
 
 
 @dataclass(frozen=True, slots=True, eq=False)

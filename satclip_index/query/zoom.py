@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import QueryError
-from .geo import grid, sphere
-from .geo.land_mask import is_land
-from .progress import Progress
+from ..errors import QueryError
+from ..geo import grid, sphere
+from ..geo.land_mask import is_land
+from ..progress import Progress
 from .question import Question
 
 if TYPE_CHECKING:
-    from .encoder.location_encoder import Encoder
+    from ..encoder.location_encoder import Encoder
 
 _MOST_POINTS = 20_000_000  # ten minutes of encoding
 _POINTS_AT_ONCE = 1 << 17
@@ -116,7 +116,7 @@ def _similarity(
     encoder: "Encoder", lon: NDArray[np.float64], lat: NDArray[np.float64], query: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Return the similarity of points, as if they were stored, (n,) float32."""
-    from .encoder.location_encoder import unit_half
+    from ..encoder.location_encoder import unit_half
 
     alike = np.empty(lon.size, np.float32)
     for first in range(0, lon.size, _POINTS_AT_ONCE):

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .geo import grid
-from .geo.areas import Area
-from .geo.places import Place
-from .maps.map_contents import Example, Line
-from .search.index import Indexed
+from ..geo import grid
+from ..geo.areas import Area
+from ..geo.places import Place
+from ..maps.map_contents import Example, Line
+from ..search.index import Indexed
 
 
 @dataclass(frozen=True, slots=True, eq=False)

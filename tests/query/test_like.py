@@ -18,7 +18,7 @@ from satclip_index.geo import grid
 from satclip_index.geo.geojson_shapes import read_shape
 from satclip_index.geo.land_mask import is_land
 
-from .oracles import haversine_km, similarity, stored
+from ..oracles import haversine_km, similarity, stored
 
 
 @pytest.fixture(scope="module")

@@ -9,17 +9,17 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import PlaceError, QueryError
-from .geo import sphere
-from .geo.areas import Area, Box
-from .geo.geojson_shapes import read_shape
-from .geo.places import Place, places_of
-from .manifest import ResolutionEntry
-from .progress import VectorsOf
-from .scene import Scene, example_of
-from .search.engine import Filter, Ranges
-from .search.geography import MANY_POINTS, away_from, complement, disks, intersection, rows_in, union
-from .search.index import Index, Indexed
+from ..errors import PlaceError, QueryError
+from ..geo import sphere
+from ..geo.areas import Area, Box
+from ..geo.geojson_shapes import read_shape
+from ..geo.places import Place, places_of
+from ..manifest import ResolutionEntry
+from ..progress import VectorsOf
+from ..search.engine import Filter, Ranges
+from ..search.geography import MANY_POINTS, away_from, complement, disks, intersection, rows_in, union
+from ..search.index import Index, Indexed
+from ._map_context import Scene, example_of
 
 DEFAULT_K = 10
 _CELLS_AT_ONCE = 1 << 16  # of an area, whose vectors are added up

@@ -1,0 +1,5 @@
+"""What can be asked of an atlas: the question, and its answers."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
