@@ -33,9 +33,9 @@ from satclip_index import open_atlas
 from satclip_index.builder._segments import Segments, write_segment
 from satclip_index.geo import grid, sphere
 from satclip_index.geo.areas import Box
-from satclip_index.search.bulk import cpu_search
 from satclip_index.search.engine import Filter, Found
-from satclip_index.search.geography import disks, rows_in
+from satclip_index.search.faiss_index import cpu_search
+from satclip_index.search.geo_filters import disks, rows_in
 from search_data import (
     APART,
     BOXED,
@@ -70,7 +70,7 @@ def ask(data: Data, question: Question, i: int) -> Found:
 
 def measure_ours(path: Path, res: int, n_queries: int) -> tuple[list[Asked], float, int, int]:
     """Return our answers, by how many GB the process grew for them, and how many of how many checked are right."""
-    from satclip_index.search import kernel  # noqa: F401 (numba, whose memory is not the index's)
+    from satclip_index.search import _search_kernels  # noqa: F401 (numba, whose memory is not the index's)
 
     before = memory_gb("VmRSS")
     data = Data(path, res, n_queries)

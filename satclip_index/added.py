@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .components import Components
 from .errors import QueryError
 from .geo.cell_polygons import cell_polygons
 from .positions import Located
+from .search.principal_components import Components
 from .store import arrow_array, wkb_points
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .asking import Asking
-from .components import Components
 from .fetched import Copy
 from .geo import grid
 from .manifest import ENCODER_NAME, Manifest
@@ -21,6 +20,7 @@ from .progress import Progress
 from .query.notebook_html import atlas_table
 from .remote import Remote, located
 from .search.index import Index
+from .search.principal_components import Components
 
 if TYPE_CHECKING:
     import pyarrow as pa

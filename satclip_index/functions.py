@@ -11,9 +11,9 @@ from .atlas import Atlas
 from .database import numpy_of
 from .errors import CoordinateError
 from .geo import grid, sphere
-from .lookalikes import Lookalikes, like_points
 from .query.question import DEFAULT_K, check_k, check_km
 from .search.engine import Filter, Ranges
+from .search.like_points import Lookalikes, like_points
 
 if TYPE_CHECKING:
     import pyarrow as pa

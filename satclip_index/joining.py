@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .added import Added, Embed, Vectors, check_geometry
-from .components import Components, check_count
 from .errors import QueryError
 from .geo.places import places_of
 from .joined import Joined
 from .positions import Located, find_position
-from .query.question import vector_of
+from .search.place_vectors import vector_of
+from .search.principal_components import Components, check_count
 from .sources import Source
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from .candidates import Candidates
 from .database import numpy_of, one_line
 from .geo import grid, sphere
+from .search.greedy_selection import Allowed, Walk
 from .search.index import Index
-from .search.walk import Allowed, Walk
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -22,7 +22,7 @@ from .errors import QueryError
 from .functions import functions
 from .geo import sphere
 from .search.engine import Ranges
-from .search.geography import ranges_of
+from .search.geo_filters import ranges_of
 from .store import dataset_of
 
 _CATALOG = "satclip"

@@ -12,7 +12,7 @@ from ..encoder.location_encoder import unit_half
 from ..errors import MissingExtraError
 from ..geo import grid, sphere
 from ..manifest import Manifest
-from ..search.bulk import index_header
+from ..search.faiss_index import index_header
 from ..search.index import Index
 from ..search.tree import Tree, deepest_level, run_starts
 from ..store import read_shard
@@ -125,7 +125,7 @@ def _tree_structure(tree: Tree, res: int) -> Iterator[str]:
 
 def _tree_rows(columns: dict[str, NDArray[Any]], tree: Tree, rows: slice) -> Iterator[str]:
     """Yield what a tree has wrong about the rows of a shard, and which of its bounds do not hold there."""
-    from ..search import balls
+    from ..search import tree_kernels
 
     held, nodes = tree.rows, tree.nodes
     point = sphere.unit_vectors(columns["lon"], columns["lat"])
@@ -135,7 +135,7 @@ def _tree_rows(columns: dict[str, NDArray[Any]], tree: Tree, rows: slice) -> Ite
     if not np.allclose(held.point[rows], point, 0, 1e-12):
         yield "has other places than the rows"
     vectors = np.ascontiguousarray(columns["embedding"])
-    length = balls.lengths(vectors)
+    length = tree_kernels.lengths(vectors)
     if not (np.abs(length - 1) <= tree.norm_slack + 1e-12).all():
         yield "understates how far lengths are from 1, in the rows"
     for level, first in enumerate(tree.levels[:-1]):
@@ -145,7 +145,7 @@ def _tree_rows(columns: dict[str, NDArray[Any]], tree: Tree, rows: slice) -> Ite
         start = np.append(np.maximum(nodes.rows[some, 0], rows.start), rows.stop) - rows.start
         whole = (nodes.rows[some, 0] >= rows.start) & (nodes.rows[some, 1] <= rows.stop)
         directions = nodes.centroid[some].astype(np.float64) * nodes.scale[some, None]
-        angle = np.arccos(np.clip(balls.least_cosines(vectors, length, directions, start), -1, 1))
+        angle = np.arccos(np.clip(tree_kernels.least_cosines(vectors, length, directions, start), -1, 1))
         apart = np.linalg.norm(point - np.repeat(nodes.point[some], np.diff(start), axis=0), axis=1)
         reach = 2 * np.arcsin(np.minimum(np.maximum.reduceat(apart, start[:-1]) / 2, 1))
         land = np.maximum.reduceat(columns["land"].astype(np.uint8), start[:-1])

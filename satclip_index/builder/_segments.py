@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..durable import replacing
 from ..geo import grid
-from ..search.bulk import index_header
+from ..search.faiss_index import index_header
 from ..search.tensors import Streamed, TensorFile, write_tensors
 from ..search.tree import Nodes, Rows, deepest_level, grow, merge_nodes
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..components import COMPONENTS_NAME
 from ..errors import AtlasExistsError, BuildError, CorruptAtlasError, OutputError, RemoteError
 from ..manifest import ENCODER_NAME, MANIFEST_NAME, FileEntry, Manifest
 from ..remote import AT_ONCE, Remote
+from ..search.principal_components import COMPONENTS_NAME
 from ._folder_target import check_room, check_same, unfinished
 from ._journal import JOURNAL_NAME, Journal
 from ._shard_storage import Files, Make

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..atlas import Atlas, open_atlas
-from ..components import COMPONENTS_NAME, write_components
 from ..durable import replacing
 from ..errors import BuildError, ResolutionError
 from ..geo import grid
@@ -16,6 +15,7 @@ from ..manifest import ENCODER_NAME, FORMAT_VERSION, FileEntry, Manifest, Resolu
 from ..progress import Progress
 from ..remote import Remote, located
 from ..search.index import Index
+from ..search.principal_components import COMPONENTS_NAME, write_components
 from ..store import PARQUET_BYTES_PER_ROW
 from ._folder_target import Target
 from ._job import Engine, Job, what_rounds

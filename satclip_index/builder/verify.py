@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..components import Components
 from ..errors import CorruptAtlasError, EncoderError
 from ..fetched import folder_of
 from ..manifest import ENCODER_NAME, MANIFEST_NAME, FileEntry, Manifest, is_as_written
 from ..progress import Progress
 from ..remote import located
+from ..search.principal_components import Components
 
 Finding = tuple[str, str]
 

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ..components import Components
 from ..search.index import Index, Indexed
+from ..search.principal_components import Components
 from .heatmap import Bounds, check_bounds, fitting_res, pixels_of, view_of
 from .map_contents import Picture
 

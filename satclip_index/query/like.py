@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from ..geo import grid, sphere
 from ..manifest import ResolutionEntry
-from ..progress import VectorsOf
 from ..search.index import Index
+from ..search.place_vectors import VectorsOf
 from ._regions import group, outline
 from .neighbors import Neighbors
 from .question import Question

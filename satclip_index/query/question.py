@@ -15,14 +15,13 @@ from ..geo.areas import Area, Box
 from ..geo.geojson_shapes import read_shape
 from ..geo.places import Place, places_of
 from ..manifest import ResolutionEntry
-from ..progress import VectorsOf
 from ..search.engine import Filter, Ranges
-from ..search.geography import MANY_POINTS, away_from, complement, disks, intersection, rows_in, union
+from ..search.geo_filters import MANY_POINTS, away_from, complement, disks, intersection, rows_in, union
 from ..search.index import Index, Indexed
+from ..search.place_vectors import VectorsOf, normalized, vector_of
 from ._map_context import Scene, example_of
 
 DEFAULT_K = 10
-_CELLS_AT_ONCE = 1 << 16  # of an area, whose vectors are added up
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +154,7 @@ class Question:
         if self.unwanted:
             unwanted = np.stack([self.vector(place, vectors_of) for place in self.unwanted]).astype(np.float64)
             query = 2 * query - np.average(unwanted, axis=0, weights=[item.weight for item in self.unwanted])
-        return _unit(query, "examples")
+        return normalized(query, "examples")
 
     def vector(self, place: Place, vectors_of: VectorsOf) -> NDArray[np.float32]:
         """Return the vector of one example, (dim,) float32."""
@@ -210,17 +209,6 @@ class Question:
         return "unit(mean(like))" if len(self.wanted) > 1 else "like"
 
 
-def vector_of(place: Place, res: int, vectors_of: VectorsOf) -> NDArray[np.float32]:
-    """Return the vector of a place at a resolution, (dim,) float32: of several cells, their unit mean."""
-    cells = place.cells(res)
-    if cells.size == 1:
-        vector: NDArray[np.float32] = vectors_of(cells)[0]
-        return vector
-    parts = np.array_split(cells, -(-cells.size // _CELLS_AT_ONCE))
-    total = np.sum([vectors_of(part).sum(axis=0, dtype=np.float64) for part in parts], axis=0)
-    return _unit(total / cells.size, "cells of a place")
-
-
 def check_km(name: str, km: float | None) -> float:
     """Return kilometres, or raise QueryError if they are not a number of at least 0."""
     if km is None or not 0 <= km < math.inf:
@@ -247,10 +235,3 @@ def _area(source: Any) -> Area:
         name = "The GeoJSON" if isinstance(source, dict) else source
         raise PlaceError(f"{name} holds points; an area to search in or out of must be polygons.")
     return Area(shape)
-
-
-def _unit(vector: NDArray[np.float64], what: str) -> NDArray[np.float32]:
-    length = float(np.linalg.norm(vector))
-    if length < 1e-6:
-        raise QueryError(f"The {what} cancel each other out; take away one of them.")
-    return (vector / length).astype(np.float32)

@@ -9,12 +9,12 @@ from ..errors import QueryError
 from ..geo import grid, sphere
 from ..geo.gazetteer import nearest_cities
 from ..manifest import ResolutionEntry
-from ..nearest import nearest_cells
 from ..progress import Progress
 from ..search.engine import Filter
-from ..search.geography import intersection, ranges_of
+from ..search.geo_filters import intersection, ranges_of
+from ..search.greedy_selection import Walk
 from ..search.index import Index
-from ..search.walk import Walk
+from ..search.nearest_neighbors import nearest_cells
 from .neighbors import Neighbors
 from .question import Bounds, check_km
 

@@ -99,10 +99,10 @@ class Engine:
 
     def scan(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the similarity of every row, (n,) float32."""
-        from . import kernel
+        from . import _search_kernels
 
         query = query.astype(np.float64)
-        similarity: NDArray[np.float32] = kernel.scan(
+        similarity: NDArray[np.float32] = _search_kernels.scan(
             self._vectors.codes, self._vectors.start, self._vectors.first, query.size, query
         )
         return similarity
@@ -140,7 +140,7 @@ class Engine:
         similarity : (m, k) float32
             NaN there.
         """
-        from . import kernel
+        from . import _search_kernels
 
         assert where.away is None
         assert where.apart_rad == 0
@@ -149,7 +149,7 @@ class Engine:
         rows = np.full((queries.shape[0], k), -1, np.int64)
         similarity = np.full(rows.shape, -np.inf, np.float32)
         if where.ranges is None or ranges.size:
-            done = kernel.nearest(
+            done = _search_kernels.nearest(
                 queries.astype(np.float64),
                 group_start,
                 np.zeros((queries.shape[0], 3)) if points is None else points,
@@ -175,14 +175,14 @@ class Engine:
 
     def similarity_of(self, query: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the similarity of some rows, (n,) float32."""
-        from . import kernel
+        from . import _search_kernels
 
         first = self._vectors.first_code(rows)
-        similarity: NDArray[np.float32] = kernel.dots(self._vectors.codes, first, query.astype(np.float64))
+        similarity: NDArray[np.float32] = _search_kernels.dots(self._vectors.codes, first, query.astype(np.float64))
         return similarity
 
     def _search(self, query: NDArray[np.float32], where: Filter, batch: int) -> Iterator[Found]:
-        from . import kernel
+        from . import _search_kernels
 
         rows, query = self._tree.rows, query.astype(np.float64)
         length = float(np.linalg.norm(query)) or 1.0
@@ -191,12 +191,12 @@ class Engine:
             yield Found(np.empty(0, np.int64), np.empty(0, np.float32), 0, 0, False)
             return
         disks, n_disks = away, away.shape[1]
-        queue = kernel.new_queue()
+        queue = _search_kernels.new_queue()
         size, at_most = -1, self._compare_at_most()
         given = 0
         while True:
             disks = np.hstack([disks[:, :n_disks], np.zeros((5, batch if where.apart_rad > 0 else 0))])
-            queue, size, found, similarity, n_disks, compared, opened = kernel.advance(
+            queue, size, found, similarity, n_disks, compared, opened = _search_kernels.advance(
                 queue,
                 size,
                 batch,
@@ -223,7 +223,7 @@ class Engine:
         wanted = given + batch
         while True:
             disks = np.hstack([away, np.zeros((5, wanted if where.apart_rad > 0 else 0))])
-            found, similarity = kernel.pick(
+            found, similarity = _search_kernels.pick(
                 order,
                 everything,
                 wanted,

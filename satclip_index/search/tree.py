@@ -129,16 +129,16 @@ def grow(
     slack : float
         The most that a vector's length differs from 1.
     """
-    from . import balls
+    from . import tree_kernels
 
     rows = Rows(cells, sphere.unit_vectors(lon, lat), land.astype(np.uint8))
-    length = balls.lengths(vectors)
+    length = tree_kernels.lengths(vectors)
     sums, start = vectors, np.arange(cells.size + 1)
     levels: list[Nodes] = []
     for coarser_res in reversed(range(deepest_level(res) + 1)):  # the sum of an ancestor is that of its children
         coarser = run_starts(grid.ancestors(cells, coarser_res))
         below = np.searchsorted(start, coarser)
-        sums, start = balls.sums(sums, below), coarser
+        sums, start = tree_kernels.sums(sums, below), coarser
         nodes = make_nodes(rows, vectors, length, sums, start)
         if levels:
             nodes.children[:] = np.stack([below[:-1], below[1:]], axis=1)
@@ -173,18 +173,18 @@ def make_nodes(
     start : (m + 1,) int64
         The first row of each ancestor, and n.
     """
-    from . import balls
+    from . import tree_kernels
 
-    size = balls.lengths(sums)
+    size = tree_kernels.lengths(sums)
     cancelled = size < 1e-6
     if cancelled.any():
         sums, size = sums.copy(), size.copy()
         sums[cancelled] = vectors[start[:-1][cancelled]]
-        size[cancelled] = balls.lengths(sums[cancelled])
+        size[cancelled] = tree_kernels.lengths(sums[cancelled])
     centroid = (sums / size[:, None]).astype(np.float16)
     direction = centroid.astype(np.float64)
-    scale = 1 / balls.lengths(direction)
-    cosine = balls.least_cosines(vectors, length, direction * scale[:, None], start)
+    scale = 1 / tree_kernels.lengths(direction)
+    cosine = tree_kernels.least_cosines(vectors, length, direction * scale[:, None], start)
     point = _directions(rows.point, start)
     bounds = np.stack([start[:-1], start[1:]], axis=1)
     return Nodes(
@@ -211,17 +211,17 @@ def merge_nodes(parts: Nodes, first: NDArray[np.int64]) -> Nodes:
     first : (m,) int64
         The first part of each.
     """
-    from . import balls
+    from . import tree_kernels
 
     run, size = np.append(first, len(parts)), np.diff(parts.rows, axis=1)[:, 0]
     owner, last = np.repeat(np.arange(first.size), np.diff(run)), run[1:] - 1
     direction = parts.centroid.astype(np.float64) * parts.scale[:, None]
     weighted = np.add.reduceat(direction * size[:, None], first, axis=0)
-    length = balls.lengths(weighted)
+    length = tree_kernels.lengths(weighted)
     cancelled = length < 1e-6
     weighted[cancelled], length[cancelled] = direction[first[cancelled]], 1.0
     centroid = (weighted / length[:, None]).astype(np.float16)
-    scale = 1 / balls.lengths(centroid.astype(np.float64))
+    scale = 1 / tree_kernels.lengths(centroid.astype(np.float64))
     cosine = np.einsum("ij,ij->i", direction, centroid[owner].astype(np.float64) * scale[owner, None])
     point = _directions(parts.point, run)
     apart = 2 * np.arcsin(np.minimum(np.linalg.norm(parts.point - point[owner], axis=1) / 2, 1.0))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from satclip_index.errors import CoordinateError
 from satclip_index.geo.areas import Box
-from satclip_index.search.geography import rows_in
+from satclip_index.search.geo_filters import rows_in
 
 from .shape_cases import bbox_shape
 

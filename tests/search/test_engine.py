@@ -7,7 +7,7 @@ import satclip_index as si
 from satclip_index.geo import sphere
 from satclip_index.search import engine as engine_module
 from satclip_index.search.engine import Filter
-from satclip_index.search.geography import disks, ranges_of
+from satclip_index.search.geo_filters import disks, ranges_of
 
 from ..oracles import make_encoder, similarity
 from .cases import CASES, brute

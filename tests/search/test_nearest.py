@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from satclip_index.geo import grid, sphere
 from satclip_index.search import engine as engine_module
-from satclip_index.search.bulk import cpu_search, gpu_search
 from satclip_index.search.engine import Filter
-from satclip_index.search.geography import ranges_of
+from satclip_index.search.faiss_index import cpu_search, gpu_search
+from satclip_index.search.geo_filters import ranges_of
 
 from .cases import CASES, brute
 

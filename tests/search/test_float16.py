@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from satclip_index.search import halves
+from satclip_index.search import _float16
 
 EVERY = np.arange(1 << 16, dtype=np.uint16)
 FINITE = EVERY[np.isfinite(EVERY.view(np.float16))]
@@ -14,9 +14,9 @@ FINITE = EVERY[np.isfinite(EVERY.view(np.float16))]
 def test_every_finite_half_is_the_float_that_numpy_makes_of_it(name):
     from numba import njit
 
-    if name == "half_by_instruction" and not halves.converts_halves():
+    if name == "half_by_instruction" and not _float16.converts_halves():
         pytest.skip("this processor has no instruction for it")
-    convert = getattr(halves, name)
+    convert = getattr(_float16, name)
 
     @njit
     def all_of(bits):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from satclip_index.geo import grid, sphere
 from satclip_index.geo.areas import Area
 from satclip_index.geo.geojson_shapes import read_shape
-from satclip_index.search.geography import (
+from satclip_index.search.geo_filters import (
     away_from,
     complement,
     disks,

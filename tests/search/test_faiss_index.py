@@ -6,8 +6,8 @@ import pytest
 
 from satclip_index.errors import MissingExtraError
 from satclip_index.geo import grid
-from satclip_index.search.bulk import import_faiss
 from satclip_index.search.engine import Filter
+from satclip_index.search.faiss_index import import_faiss
 
 from ..oracles import similarity, stored
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from satclip_index.components import Components
 from satclip_index.errors import CorruptAtlasError, QueryError
 from satclip_index.manifest import FileEntry
+from satclip_index.search.principal_components import Components
 
-from .oracles import stored
+from ..oracles import stored
 
 
 def up_to_sign(a, b):

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .concurrency import in_order
-from .geo import grid, sphere
-from .nearest import GROUP_ABOVE
-from .progress import VectorsOf
-from .search.engine import Filter
-from .search.geography import disks
-from .search.index import Index
-from .search.tree import run_starts
+from ..concurrency import in_order
+from ..geo import grid, sphere
+from .engine import Filter
+from .geo_filters import disks
+from .index import Index
+from .nearest_neighbors import GROUP_ABOVE
+from .place_vectors import VectorsOf
+from .tree import run_starts
 
 _CHUNK = 256  # points that a thread takes at a time
 

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numba import njit
 
-from .halves import float_of_half
+from ._float16 import float_of_half
 
 _NODES = np.int64(1) << 62  # a node's number is kept below zero, so that of equal keys nodes come before rows
 _DOT_ERROR = 1e-12  # far above what a float64 sum of 256 products may be off

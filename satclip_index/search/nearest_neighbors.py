@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .concurrency import in_order
-from .errors import QueryError
-from .geo import grid, sphere
-from .progress import Progress, VectorsOf
-from .search import bulk
-from .search.engine import Filter
-from .search.index import Index
-from .search.tree import run_starts
+from ..concurrency import in_order
+from ..errors import QueryError
+from ..geo import grid, sphere
+from ..progress import Progress
+from . import faiss_index
+from .engine import Filter
+from .index import Index
+from .place_vectors import VectorsOf
+from .tree import run_starts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -99,7 +100,7 @@ def nearest_cells(
     progress : function of (done, total), optional
     """
     plain = not where.land_only and where.ranges is None and away_km == 0
-    search = bulk.gpu_search(index, k) if plain else None
+    search = faiss_index.gpu_search(index, k) if plain else None
     method = "tree" if search is None else "FAISS on the GPU, verified and re-ranked"
     order = np.argsort(cells, kind="stable")
     rows = np.empty((cells.size, k), dtype=np.int64)

@@ -7,9 +7,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import CorruptAtlasError, QueryError
-from .search.index import Index
-from .search.tensors import map_tensors, write_tensors
+from ..errors import CorruptAtlasError, QueryError
+from .index import Index
+from .tensors import map_tensors, write_tensors
 
 COMPONENTS_NAME = "components.safetensors"
 _MOST_CELLS = 50_000  # what the components are fitted on
@@ -38,7 +38,7 @@ class Components:
     @classmethod
     def fit(cls, embedding: NDArray[np.float32]) -> Self:
         """Return the components of embeddings, (n, dim); n at least 1; the same bits on any number of threads."""
-        from .encoder.deterministic import eigenvectors, inner_products
+        from ..encoder.deterministic import eigenvectors, inner_products
 
         vectors = embedding.astype(np.float64)
         mean = vectors.mean(axis=0)
