@@ -7,6 +7,6 @@ from .errors import SatclipIndexError as SatclipIndexError
 from .geo.places import Place as Place
 from .joining import embed_table as embed_table
 from .query.neighbors import Neighbors as Neighbors
-from .sql import connect as connect
+from .sql.connection import connect as connect
 
 __version__: str

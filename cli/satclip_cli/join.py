@@ -87,7 +87,7 @@ def table_of(text: str, atlas: Any = None) -> Any:
     if not _SQL.match(text) or os.path.isfile(text):  # noqa: PTH113 (Path's raises on long names)
         return text
     from satclip_index.database import Answer, open_database
-    from satclip_index.sql import connect
+    from satclip_index.sql.connection import connect
 
     return Answer(open_database() if atlas is None else connect(atlas), text).to_arrow_reader()
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from satclip_index.encoder.location_encoder import unit_half
 from satclip_index.errors import QueryError
-from satclip_index.sql import Answer, connect
+from satclip_index.sql.connection import Answer, connect
 
-from .oracles import stored
+from ..oracles import stored
 
 POINTS = [(36.82, -1.29), (0, 90), (12, -90), (180, 10), (-180, 10), (179.9999, -16.5), (190, 10), (-77.0, -12.0)]
 

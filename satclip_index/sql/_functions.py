@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .atlas import Atlas
-from .database import numpy_of
-from .errors import CoordinateError
-from .geo import grid, sphere
-from .query.question import DEFAULT_K, check_k, check_km
-from .search.engine import Filter, Ranges
-from .search.like_points import Lookalikes, like_points
+from ..atlas import Atlas
+from ..database import numpy_of
+from ..errors import CoordinateError
+from ..geo import grid, sphere
+from ..query.question import DEFAULT_K, check_k, check_km
+from ..search.engine import Filter, Ranges
+from ..search.like_points import Lookalikes, like_points
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -156,7 +156,7 @@ class _Embed:
     atlas: Atlas
 
     def __call__(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> Any:
-        from .encoder.location_encoder import unit_half
+        from ..encoder.location_encoder import unit_half
 
         vectors, _ = unit_half(self.atlas.encoder.encode(*_on_earth(lon, lat)))
         return vectors, np.ones(lon.size, dtype=bool)

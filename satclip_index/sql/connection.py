@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .atlas import Atlas, open_atlas
-from .database import Answer as Answer
-from .database import (
+from ..atlas import Atlas, open_atlas
+from ..database import Answer as Answer
+from ..database import (
     Connection,
     check_condition,
     file_literal,
@@ -18,12 +18,12 @@ from .database import (
     quoted,
     register_function,
 )
-from .errors import QueryError
-from .functions import functions
-from .geo import sphere
-from .search.engine import Ranges
-from .search.geo_filters import ranges_of
-from .store import dataset_of
+from ..errors import QueryError
+from ..geo import sphere
+from ..search.engine import Ranges
+from ..search.geo_filters import ranges_of
+from ..store import dataset_of
+from ._functions import functions
 
 _CATALOG = "satclip"
 _COLUMNS = "res, cell, lon, lat, land, norm, embedding"

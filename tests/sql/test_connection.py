@@ -9,9 +9,9 @@ import pytest
 
 import satclip_index as si
 from satclip_index.errors import AtlasNotFoundError, CorruptAtlasError, QueryError
-from satclip_index.sql import Answer, connect
+from satclip_index.sql.connection import Answer, connect
 
-from .oracles import stored
+from ..oracles import stored
 
 
 @pytest.fixture
