@@ -27,8 +27,8 @@ from satclip_index.encoder.deterministic import one_thread_each
 from satclip_index.encoder.location_encoder import Encoder, Hyperparameters, Siren, unit_half
 from satclip_index.geo import grid
 from satclip_index.geo.land_mask import is_land
-from satclip_index.manifest import FileEntry
-from satclip_index.store import write_shard
+from satclip_index.storage.cell_files import write_shard
+from satclip_index.storage.manifest import FileEntry
 
 RANDOM_L40 = "random-L40"  # of the released geometry: what encoding costs does not depend on the weights
 

@@ -11,7 +11,7 @@ from .errors import QueryError
 from .geo.cell_polygons import cell_polygons
 from .positions import Located
 from .search.principal_components import Components
-from .store import arrow_array, wkb_points
+from .storage.geoparquet import arrow_array, wkb_points
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from .errors import QueryError
 from .geo import grid
-from .manifest import Manifest
 from .progress import Progress
 from .query.like import like_cells, like_regions, like_rows
 from .query.neighbors import Neighbors
@@ -20,6 +19,7 @@ from .query.zoom import check_zoom, zoom_in
 from .search.engine import Filter
 from .search.index import Index
 from .search.nearest_neighbors import Nearest, check_cells_of, nearest_cells
+from .storage.manifest import Manifest
 
 if TYPE_CHECKING:
     from .encoder.location_encoder import Encoder

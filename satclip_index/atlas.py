@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .asking import Asking
-from .fetched import Copy
 from .geo import grid
-from .manifest import ENCODER_NAME, Manifest
 from .maps.components_map import components_picture
 from .maps.heatmap import WORLD
 from .maps.map_contents import Bounds, check_installed
 from .progress import Progress
 from .query.notebook_html import atlas_table
-from .remote import Remote, located
 from .search.index import Index
 from .search.principal_components import Components
+from .storage.local_copy import Copy
+from .storage.manifest import ENCODER_NAME, Manifest
+from .storage.remote import Remote, located
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -107,7 +107,7 @@ class Atlas(Asking):
         land : bool, optional
             Only cells whose centre is land, or only those whose centre is not.
         """
-        from .store import stream_columns
+        from .storage.cell_files import stream_columns
 
         self.manifest.check_current(self.path)
         files = [self.path / file for file in self.manifest.cell_files(self._held(res))]

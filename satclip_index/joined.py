@@ -20,7 +20,7 @@ from .geo import grid
 from .positions import Located, Position, geometry_in
 from .progress import Progress
 from .sources import Source, portable
-from .store import arrow_array
+from .storage.geoparquet import arrow_array
 
 if TYPE_CHECKING:
     import pandas as pd

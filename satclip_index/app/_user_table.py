@@ -12,7 +12,7 @@ from ..errors import TableError
 from ..geojson import GEOMETRY
 from ..positions import find_position
 from ..sources import Source, portable
-from ..store import write_table
+from ..storage.geoparquet import write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CorruptAtlasError
-from ..manifest import ResolutionEntry
 from ..search.engine import Filter
 from ..search.index import Index
 from ..search.tree import Tree
 from ..search.vectors import Vectors
+from ..storage.manifest import ResolutionEntry
 from ._segments import Segments
 
 _LISTS_ABOVE = 2  # inverted lists are ancestors so far up, of at most 49 rows

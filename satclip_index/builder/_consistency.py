@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from ..encoder.location_encoder import unit_half
 from ..errors import MissingExtraError
 from ..geo import grid, sphere
-from ..manifest import Manifest
 from ..search.faiss_index import index_header
 from ..search.index import Index
 from ..search.tree import Tree, deepest_level, run_starts
-from ..store import read_shard
+from ..storage.cell_files import read_shard
+from ..storage.manifest import Manifest
 from ._assemble import similarity_quantiles
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..durable import exchange, sync
 from ..errors import AtlasExistsError, BuildError, OutputError, SatclipIndexError
-from ..manifest import MANIFEST_NAME, FileEntry, Manifest
+from ..storage.atomic import exchange, sync
+from ..storage.manifest import MANIFEST_NAME, FileEntry, Manifest
 from ._journal import JOURNAL_NAME, Journal
 from ._shard_storage import Files, Make
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..manifest import library_versions
+from ..storage.manifest import library_versions
 from ._shard_storage import Files, Storage
 from ._shards import Encode, Shard, build_shard
 

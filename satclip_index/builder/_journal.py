@@ -8,8 +8,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Self
 
-from ..durable import replacing
-from ..manifest import FileEntry
+from ..storage.atomic import replacing
+from ..storage.manifest import FileEntry
 
 JOURNAL_NAME = "journal.jsonl"
 

@@ -4,8 +4,8 @@ from contextlib import closing
 from dataclasses import asdict
 
 from ..errors import CorruptAtlasError
-from ..manifest import FileEntry, ResolutionEntry
 from ..progress import Progress
+from ..storage.manifest import FileEntry, ResolutionEntry
 from ._assemble import assemble
 from ._job import Engine, Job
 from ._journal import Journal, Part

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..durable import replacing
 from ..geo import grid
 from ..search.faiss_index import index_header
-from ..search.tensors import Streamed, TensorFile, write_tensors
 from ..search.tree import Nodes, Rows, deepest_level, grow, merge_nodes
+from ..storage.atomic import replacing
+from ..storage.tensor_files import Streamed, TensorFile, write_tensors
 
 _ID_BYTES = 8
 

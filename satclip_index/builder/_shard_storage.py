@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
-from ..manifest import FileEntry
+from ..storage.manifest import FileEntry
 
 Files = tuple[FileEntry, ...]
 Make = Callable[[Path], Files]

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..geo import grid
 from ..geo.land_mask import is_land
-from ..manifest import FileEntry
-from ..store import write_shard
+from ..storage.cell_files import write_shard
+from ..storage.manifest import FileEntry
 from ._segments import write_segment
 
 if TYPE_CHECKING:

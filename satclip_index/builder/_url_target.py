@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..errors import AtlasExistsError, BuildError, CorruptAtlasError, OutputError, RemoteError
-from ..manifest import ENCODER_NAME, MANIFEST_NAME, FileEntry, Manifest
-from ..remote import AT_ONCE, Remote
 from ..search.principal_components import COMPONENTS_NAME
+from ..storage.manifest import ENCODER_NAME, MANIFEST_NAME, FileEntry, Manifest
+from ..storage.remote import AT_ONCE, Remote
 from ._folder_target import check_room, check_same, unfinished
 from ._journal import JOURNAL_NAME, Journal
 from ._shard_storage import Files, Make

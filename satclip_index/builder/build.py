@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..atlas import Atlas, open_atlas
-from ..durable import replacing
 from ..errors import BuildError, ResolutionError
 from ..geo import grid
-from ..manifest import ENCODER_NAME, FORMAT_VERSION, FileEntry, Manifest, ResolutionEntry, library_versions
 from ..progress import Progress
-from ..remote import Remote, located
 from ..search.index import Index
 from ..search.principal_components import COMPONENTS_NAME, write_components
-from ..store import PARQUET_BYTES_PER_ROW
+from ..storage.atomic import replacing
+from ..storage.cell_files import PARQUET_BYTES_PER_ROW
+from ..storage.manifest import ENCODER_NAME, FORMAT_VERSION, FileEntry, Manifest, ResolutionEntry, library_versions
+from ..storage.remote import Remote, located
 from ._folder_target import Target
 from ._job import Engine, Job, what_rounds
 from ._journal import Journal

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import CorruptAtlasError, EncoderError
-from ..fetched import folder_of
-from ..manifest import ENCODER_NAME, MANIFEST_NAME, FileEntry, Manifest, is_as_written
 from ..progress import Progress
-from ..remote import located
 from ..search.principal_components import Components
+from ..storage.local_copy import folder_of
+from ..storage.manifest import ENCODER_NAME, MANIFEST_NAME, FileEntry, Manifest, is_as_written
+from ..storage.remote import located
 
 Finding = tuple[str, str]
 

@@ -15,8 +15,8 @@ import numpy as np
 from ..database import Connection, file_literal, one_line, open_database
 from ..errors import AtlasExistsError, OutputError, QueryError, ResolutionError, SatclipIndexError
 from ..geo import grid, sphere
-from ..manifest import Manifest
 from ..progress import Progress
+from ..storage.manifest import Manifest
 from . import _h3_lattice
 
 SCHEMA = "geo"

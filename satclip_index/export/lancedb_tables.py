@@ -14,11 +14,11 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from ..durable import exchange, sync
 from ..errors import AtlasExistsError, MissingExtraError, OutputError, ResolutionError, SatclipIndexError
 from ..geo import grid
-from ..manifest import Manifest
 from ..progress import Progress
+from ..storage.atomic import exchange, sync
+from ..storage.manifest import Manifest
 
 if TYPE_CHECKING:
     import pyarrow as pa

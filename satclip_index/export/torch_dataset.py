@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from ..geo.grid import Cells, cell_centers
-from ..manifest import Manifest
 from ..search.index import Index
+from ..storage.manifest import Manifest
 
 Sample = dict[str, torch.Tensor]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from ..database import Answer, Connection, one_line, open_database, quoted
-from ..durable import replacing
 from ..errors import OutputError
-from ..store import geo_metadata
+from ..storage.atomic import replacing
+from ..storage.geoparquet import geo_metadata
 from ._parquet_writer import write_parquet
 from .rows import FORMATS, SUFFIXES
 

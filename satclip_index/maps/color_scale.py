@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ..manifest import ResolutionEntry
+from ..storage.manifest import ResolutionEntry
 
 INK, SOFT, SEA, PAPER = "#1a1a1a", "#5a5a5a", "#dbe3e8", "#ffffff"  # of lines and text, what is not there, paper
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from ..errors import QueryError
 from ..geo import grid, sphere
-from ..manifest import Manifest
 from ..search.index import Index, Indexed
+from ..storage.manifest import Manifest
 from .map_contents import Bounds as Bounds
 
 WORLD: Bounds = (-180.0, -90.0, 180.0, 90.0)

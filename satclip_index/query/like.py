@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..geo import grid, sphere
-from ..manifest import ResolutionEntry
 from ..search.index import Index
 from ..search.place_vectors import VectorsOf
+from ..storage.manifest import ResolutionEntry
 from ._regions import group, outline
 from .neighbors import Neighbors
 from .question import Question

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..durable import replacing
 from ..errors import OutputError, QueryError, SatclipIndexError
 from ..formats.rows import GEOMETRIES, Geometry, Row, write_rows
 from ..geo.cell_polygons import cell_polygons
@@ -21,6 +20,7 @@ from ..maps.captions import subtitle_of, title_of
 from ..maps.color_scale import Scale
 from ..maps.heatmap import WORLD, check_bounds, heat_map, pixels_of
 from ..maps.map_contents import Bounds, Picture, check_installed, check_map_path, lines_of_geojson
+from ..storage.atomic import replacing
 from ._map_context import Scene
 from .notebook_html import html_table, png_html
 
@@ -308,7 +308,7 @@ class Neighbors:
 
     def _drawn(self, table: "pa.Table", geometry: Geometry | None) -> "pa.Table":
         """Return the table with a column of what is to be drawn."""
-        from ..store import with_geometry, wkb_points
+        from ..storage.geoparquet import with_geometry, wkb_points
 
         if geometry == "point":
             bounds = (self.lon.min(), self.lat.min(), self.lon.max(), self.lat.max()) if len(self) else None

@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from ..formats.rows import Row, plain_value
-from ..manifest import Manifest
+from ..storage.manifest import Manifest
 
 _LONGEST = 80  # characters of a value
 

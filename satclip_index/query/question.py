@@ -14,11 +14,11 @@ from ..geo import sphere
 from ..geo.areas import Area, Box
 from ..geo.geojson_shapes import read_shape
 from ..geo.places import Place, places_of
-from ..manifest import ResolutionEntry
 from ..search.engine import Filter, Ranges
 from ..search.geo_filters import MANY_POINTS, away_from, complement, disks, intersection, rows_in, union
 from ..search.index import Index, Indexed
 from ..search.place_vectors import VectorsOf, normalized, vector_of
+from ..storage.manifest import ResolutionEntry
 from ._map_context import Scene, example_of
 
 DEFAULT_K = 10

@@ -8,13 +8,13 @@ import numpy as np
 from ..errors import QueryError
 from ..geo import grid, sphere
 from ..geo.gazetteer import nearest_cities
-from ..manifest import ResolutionEntry
 from ..progress import Progress
 from ..search.engine import Filter
 from ..search.geo_filters import intersection, ranges_of
 from ..search.greedy_selection import Walk
 from ..search.index import Index
 from ..search.nearest_neighbors import nearest_cells
+from ..storage.manifest import ResolutionEntry
 from .neighbors import Neighbors
 from .question import Bounds, check_km
 

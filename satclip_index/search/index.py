@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ..errors import CorruptAtlasError
 from ..geo.grid import Cells, cell_res
-from ..manifest import Manifest, ResolutionEntry
+from ..storage.manifest import Manifest, ResolutionEntry
 from .engine import Engine
 from .tree import Tree
 from .vectors import Vectors

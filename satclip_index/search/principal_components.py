@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CorruptAtlasError, QueryError
+from ..storage.tensor_files import map_tensors, write_tensors
 from .index import Index
-from .tensors import map_tensors, write_tensors
 
 COMPONENTS_NAME = "components.safetensors"
 _MOST_CELLS = 50_000  # what the components are fitted on

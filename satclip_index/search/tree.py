@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..errors import CorruptAtlasError
 from ..geo import grid, sphere
-from .tensors import map_tensors
+from ..storage.tensor_files import map_tensors
 
 _MARGIN_RAD = 1e-9  # far above the float64 rounding of an angle from a chord
 _COSINE_ERROR = 1e-13  # far above that of a cosine of unit vectors summed in float64

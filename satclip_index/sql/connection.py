@@ -22,7 +22,7 @@ from ..errors import QueryError
 from ..geo import sphere
 from ..search.engine import Ranges
 from ..search.geo_filters import ranges_of
-from ..store import dataset_of
+from ..storage.cell_files import dataset_of
 from ._functions import functions
 
 _CATALOG = "satclip"

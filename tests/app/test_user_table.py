@@ -9,7 +9,7 @@ import pytest
 from satclip_index.app import _user_table
 from satclip_index.app._user_table import Table, Upload
 from satclip_index.errors import QueryError, TableError
-from satclip_index.store import with_geometry, wkb_points
+from satclip_index.storage.geoparquet import with_geometry, wkb_points
 
 CSV = b"name,lon,lat,population\nNairobi,36.8,-1.3,4000000\nLima,-77,-12,9000000\nCairo,31.2,30,20000000\n"
 

@@ -19,7 +19,7 @@ from satclip_index.errors import BuildError, MissingExtraError
 from ..conftest import CLI, child_environment
 from ..object_store import environment
 from ..oracles import make_encoder
-from ..test_remote import digests_at
+from ..storage.test_remote import digests_at
 from .test_build import Stop, build, digests, stop_after
 
 RES = [0, 1, 2, 3]

@@ -8,7 +8,7 @@ from safetensors.numpy import load_file, save_file
 import satclip_index as si
 from satclip_index import verify_atlas
 from satclip_index.errors import AtlasNotFoundError
-from satclip_index.manifest import FileEntry, Manifest
+from satclip_index.storage.manifest import FileEntry, Manifest
 
 from ..oracles import make_encoder
 from .test_build import build

@@ -16,7 +16,7 @@ import shapely
 import satclip_index as si
 from satclip_index.errors import CorruptAtlasError, QueryError, ResolutionError
 from satclip_index.geo import grid
-from satclip_index.store import write_table
+from satclip_index.storage.geoparquet import write_table
 
 from ..oracles import area_km2, stored
 

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satclip_index.manifest import ResolutionEntry
 from satclip_index.maps.color_scale import Scale, as_hex, palette
+from satclip_index.storage.manifest import ResolutionEntry
 
 # Severe red-, green- and blue-blindness, of linear sRGB (Machado, Oliveira and Fernandes 2009).
 BLIND = {

@@ -305,7 +305,7 @@ def test_nothing_unusual_where_there_is_nothing(atlas):
 
 
 def test_every_answer_survives_parquet(atlas, towns, tmp_path):
-    from satclip_index.store import write_table
+    from satclip_index.storage.geoparquet import write_table
 
     answers = {
         "regions": atlas.regions("Nairobi", res=2, ocean=True),

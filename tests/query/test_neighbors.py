@@ -101,7 +101,7 @@ def test_values_of_a_table_survive_every_format(found, tmp_path):
     import pyarrow.parquet as pq
 
     from satclip_index.formats.rows import write_rows
-    from satclip_index.store import write_table
+    from satclip_index.storage.geoparquet import write_table
 
     day, money = datetime.date(2020, 1, 2), decimal.Decimal("1.50")
     values = {

@@ -5,8 +5,8 @@ import pytest
 from sklearn.decomposition import PCA
 
 from satclip_index.errors import CorruptAtlasError, QueryError
-from satclip_index.manifest import FileEntry
 from satclip_index.search.principal_components import Components
+from satclip_index.storage.manifest import FileEntry
 
 from ..oracles import stored
 

@@ -21,9 +21,9 @@ from satclip_index.errors import (
     RemoteError,
 )
 
-from .builder.test_build import Stop, build, digests, stop_after
-from .conftest import child_environment
-from .oracles import make_encoder
+from ..builder.test_build import Stop, build, digests, stop_after
+from ..conftest import child_environment
+from ..oracles import make_encoder
 
 RES = [0, 1, 2]
 

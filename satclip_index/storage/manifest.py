@@ -11,8 +11,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .durable import replacing
-from .errors import AtlasNotFoundError, CorruptAtlasError, ResolutionError
+from ..errors import AtlasNotFoundError, CorruptAtlasError, ResolutionError
+from .atomic import replacing
 
 FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"

@@ -6,9 +6,9 @@ import pytest
 
 from satclip_index import open_atlas
 from satclip_index.errors import AtlasNotFoundError, CorruptAtlasError, ResolutionError, SatclipIndexError
-from satclip_index.manifest import Manifest
+from satclip_index.storage.manifest import Manifest
 
-from .oracles import stored
+from ..oracles import stored
 
 
 def edit(root, change):

@@ -10,10 +10,11 @@ from satclip_index.encoder.location_encoder import unit_half
 from satclip_index.errors import CorruptAtlasError
 from satclip_index.geo import grid
 from satclip_index.geo.land_mask import is_land
-from satclip_index.store import read_columns, write_shard, write_table
+from satclip_index.storage.cell_files import read_columns, write_shard
+from satclip_index.storage.geoparquet import write_table
 
-from . import oracles
-from .oracles import all_cells, stored
+from .. import oracles
+from ..oracles import all_cells, stored
 
 
 def shards(atlas, res):

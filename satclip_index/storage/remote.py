@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from .durable import replacing
-from .errors import CorruptAtlasError, OutputError, RemoteError, SatclipIndexError
+from ..errors import CorruptAtlasError, OutputError, RemoteError, SatclipIndexError
+from .atomic import replacing
 from .manifest import FileEntry
 
 _EXAMPLE = "s3://bucket/world"

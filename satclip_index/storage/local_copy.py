@@ -13,10 +13,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from .durable import replacing
-from .errors import AtlasNotFoundError, CorruptAtlasError, OutputError
+from ..errors import AtlasNotFoundError, CorruptAtlasError, OutputError
+from ..progress import Progress
+from .atomic import replacing
 from .manifest import MANIFEST_NAME, FileEntry, Manifest, is_as_written
-from .progress import Progress
 from .remote import AT_ONCE, Remote
 
 

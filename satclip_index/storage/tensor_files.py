@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..durable import replacing
 from ..errors import CorruptAtlasError
+from .atomic import replacing
 
 # In the order in which the library lays tensors out: the widest first, so that all are aligned.
 _DTYPES = {"U64": np.uint64, "I64": np.int64, "F64": np.float64, "F32": np.float32, "F16": np.float16, "U8": np.uint8}

@@ -3,7 +3,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from satclip_index.errors import CorruptAtlasError
-from satclip_index.search.tensors import Streamed, TensorFile, map_tensors, write_tensors
+from satclip_index.storage.tensor_files import Streamed, TensorFile, map_tensors, write_tensors
 
 rng = np.random.default_rng(0)
 TENSORS = {
