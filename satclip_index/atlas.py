@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from .encoder.location_encoder import Encoder
     from .export.torch_dataset import CellDataset
-    from .joined import Joined
-    from .joining import JoinOptions
     from .maps.matplotlib_map import Map
+    from .tables.join import JoinOptions
+    from .tables.joined_table import Joined
 
 _OPENING = Lock()
 
@@ -272,7 +272,7 @@ class Atlas(Asking):
         Joined
             To be read as Arrow or pandas, or written to a file.
         """
-        from .joining import join_cells
+        from .tables.join import join_cells
 
         res = self._held(options.get("res"))
         parts = (self.manifest.dim, self.vectors_of, lambda: self.components, lambda: self.encoder)

@@ -21,6 +21,7 @@ settings.load_profile("default")
 torch.set_num_threads(1)  # the machine's cores are pytest-xdist's
 
 ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared" / "data"  # real data, absent from a plain clone
 CLI = [sys.executable, "-c", "from satclip_cli.main import main; main()"]
 
 

@@ -15,7 +15,7 @@ from .opening import opened
 from .render import choose_format, progress_bar, say, show_rows
 
 if TYPE_CHECKING:
-    from satclip_index.joined import Joined
+    from satclip_index.tables.joined_table import Joined
 
 _SQL = re.compile(r"\s*(?:SELECT|FROM|WITH|VALUES|TABLE|DESCRIBE|SUMMARIZE|PIVOT|UNPIVOT|\()\s", re.IGNORECASE)
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from ..database import Connection, check_condition, lock, one_line, open_database, quoted, reading, table_in
 from ..errors import TableError
-from ..geojson import GEOMETRY
-from ..positions import find_position
-from ..sources import Source, portable
 from ..storage.geoparquet import write_table
+from ..tables.geojson_rows import GEOMETRY
+from ..tables.row_locations import find_position
+from ..tables.source import Source, portable
 
 if TYPE_CHECKING:
     import pyarrow as pa

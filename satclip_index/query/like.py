@@ -51,9 +51,9 @@ def like_rows(
     explain: VectorsOf | None = None,
 ) -> Neighbors:
     """Return the rows of a table that are most like a query; ``columns`` as :meth:`Candidates.open` takes them."""
-    from ..candidates import Candidates
-    from ..differences import differences
-    from ..ranking import rank_table
+    from ..tables.candidates import Candidates
+    from ..tables.example_differences import differences
+    from ..tables.ranking import rank_table
 
     candidates = Candidates.open(path, **columns)
     ranked = rank_table(

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -10,6 +8,7 @@ from satclip_index.encoder.location_encoder import Encoder, Hyperparameters, uni
 from satclip_index.errors import CoordinateError, EncoderError
 
 from .. import oracles
+from ..conftest import ROOT
 from ..oracles import GEOMETRIES, make_encoder
 
 LON = np.array([36.82, -70.5, 180.0, -180.0, 0.0, 12.0, 200.0, 179.9999, 77.0])
@@ -135,7 +134,7 @@ def test_an_embedding_without_direction_is_refused(bad):
 
 
 def test_the_bundled_encoder_loads_when_it_is_shipped():
-    path = Path(__file__).parents[2] / "satclip_index" / "encoder" / "bundled" / "bluemarble.safetensors"
+    path = ROOT / "satclip_index" / "encoder" / "bundled" / "bluemarble.safetensors"
     if not path.exists():
         pytest.skip("the bundled weights are not in this checkout yet")
     encoder = Encoder.load("bluemarble")

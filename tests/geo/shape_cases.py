@@ -1,7 +1,6 @@
 """Shapes that geography must get right: by name, and drawn at random."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +10,9 @@ from hypothesis import strategies as st
 from satclip_index.geo import grid
 from satclip_index.geo.geojson_shapes import read_shape
 
-COUNTRIES = Path(__file__).parents[3] / "shared" / "data" / "natural_earth" / "countries_110m.geojson"
+from ..conftest import SHARED
+
+COUNTRIES = SHARED / "natural_earth" / "countries_110m.geojson"
 
 needs_countries = pytest.mark.skipif(not COUNTRIES.is_file(), reason="the real data in ../shared are not here")
 

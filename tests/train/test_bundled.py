@@ -1,7 +1,6 @@
 """The encoder that ships, judged on real tables."""
 
 import csv
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +8,9 @@ import pytest
 from satclip_index.encoder.location_encoder import Encoder
 from satclip_train.probe import baselines, probe
 
-TABLES = Path(__file__).parents[3] / "shared" / "data" / "tables"
+from ..conftest import ROOT, SHARED
+
+TABLES = SHARED / "tables"
 pytestmark = [
     pytest.mark.shared,
     pytest.mark.skipif(not TABLES.is_dir(), reason="the real data in ../shared are not here"),
@@ -64,6 +65,6 @@ def test_manaus_resembles_the_congo_and_not_the_sahara():
 def test_the_bundled_encoder_is_small_and_named():
     encoder = Encoder.load("bluemarble")
     assert (encoder.name, encoder.dim) == ("bluemarble", 256)
-    file = Path(__file__).parents[2] / "satclip_index" / "encoder" / "bundled" / "bluemarble.safetensors"
+    file = ROOT / "satclip_index" / "encoder" / "bundled" / "bluemarble.safetensors"
     assert file.stat().st_size < 6e6
     assert np.isfinite(encoder.encode([0, 180, -180, 0], [90, -90, 0, 0])).all()

@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +15,9 @@ from satclip_train.report import evaluate_table
 from satclip_train.scores import Evaluation
 from satclip_train.target import find_target
 
-TABLES = Path(__file__).parents[3] / "shared" / "data" / "tables"
+from ..conftest import SHARED
+
+TABLES = SHARED / "tables"
 ROWS = 600
 
 

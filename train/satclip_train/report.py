@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from satclip_index.encoder.location_encoder import Encoder
 from satclip_index.errors import TableError
 from satclip_index.geo.gazetteer import continents
-from satclip_index.tables import PointTable, read_points
+from satclip_index.tables.point_table import PointTable, read_points
 
 from .contenders import contenders
 from .evaluation import Progress, evaluate, evaluate_holdout, evaluate_notebook

@@ -12,18 +12,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from satclip_index.candidates import Candidates
-from satclip_index.differences import differences
 from satclip_index.errors import QueryError
 from satclip_index.geo import grid, sphere
 from satclip_index.geo.gazetteer import nearest_cities
 from satclip_index.query.neighbors import Neighbors
-from satclip_index.ranking import rank_table
+from satclip_index.tables.candidates import Candidates
+from satclip_index.tables.example_differences import differences
+from satclip_index.tables.ranking import rank_table
 
-from .oracles import haversine_km, similarity, stored
+from ..conftest import SHARED
+from ..oracles import haversine_km, similarity, stored
 
 NAIROBI = (36.82, -1.29)
-TABLES = Path(__file__).parents[2] / "shared" / "data" / "tables"
+TABLES = SHARED / "tables"
 
 
 def at(*points):

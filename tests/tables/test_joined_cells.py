@@ -4,9 +4,9 @@ import h3
 import numpy as np
 import pyarrow as pa
 
-from satclip_index import joined
+from satclip_index.tables import joined_table
 
-from .oracles import stored
+from ..oracles import stored
 
 
 def test_finer_cells_count_by_their_ancestor_and_coarser_ones_are_counted(atlas):
@@ -23,7 +23,7 @@ def test_finer_cells_count_by_their_ancestor_and_coarser_ones_are_counted(atlas)
 
 
 def test_a_row_of_a_coarser_cell_is_repeated_for_each_descendant(atlas, monkeypatch):
-    monkeypatch.setattr(joined, "_BATCH_ROWS", 20)
+    monkeypatch.setattr(joined_table, "_BATCH_ROWS", 20)
     pentagon = "8009fffffffffff"
     given = [
         h3.latlng_to_cell(10, 20, 0),
@@ -54,7 +54,7 @@ def test_a_row_of_a_coarser_cell_is_repeated_for_each_descendant(atlas, monkeypa
 
 def test_descendants_are_taken_in_slices():
     base = np.array([0x8001FFFFFFFFFFF, 0, 0x8009FFFFFFFFFFF], np.uint64)
-    slices = list(joined.descend(base, 5, most=500))
+    slices = list(joined_table.descend(base, 5, most=500))
     assert max(cells.size for _, cells in slices) <= 2 * 500
     rows, cells = (np.concatenate(parts) for parts in zip(*slices, strict=True))
     expected = [sorted(int(c, 16) for c in h3.cell_to_children(h3.int_to_str(int(cell)), 5)) for cell in base[[0, 2]]]

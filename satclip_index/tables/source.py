@@ -5,9 +5,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
-from .database import Connection, one_line, open_database, quoted, reading, table_in
-from .errors import TableError
-from .geojson import GEOMETRY, holds_features, write_lines
+from ..database import Connection, one_line, open_database, quoted, reading, table_in
+from ..errors import TableError
+from .geojson_rows import GEOMETRY, holds_features, write_lines
 
 ROW = '"row number (satclip-index)"'
 _MEMORY = "256MB"  # DuckDB's own bound; the rest is on disk. Sorting ten million rows is no faster with 1 GB.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from satclip_index.errors import TableError
-from satclip_index.positions import Position, find_position, points_of_wkb
+from satclip_index.tables.row_locations import Position, find_position, points_of_wkb
 
 
 def find(columns, **named):

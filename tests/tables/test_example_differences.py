@@ -2,12 +2,12 @@ import duckdb
 import numpy as np
 import pytest
 
-from satclip_index.candidates import Candidates
-from satclip_index.differences import differences
 from satclip_index.errors import TableError
 from satclip_index.geo import sphere
+from satclip_index.tables.candidates import Candidates
+from satclip_index.tables.example_differences import differences
 
-from .oracles import haversine_km
+from ..oracles import haversine_km
 
 
 def at(lon, lat):

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from .added import Added, Embed, Vectors, check_geometry
-from .errors import QueryError
-from .geo.places import places_of
-from .joined import Joined
-from .positions import Located, find_position
-from .search.place_vectors import vector_of
-from .search.principal_components import Components, check_count
-from .sources import Source
+from ..errors import QueryError
+from ..geo.places import places_of
+from ..search.place_vectors import vector_of
+from ..search.principal_components import Components, check_count
+from ._join_columns import Added, Embed, Vectors, check_geometry
+from .joined_table import Joined
+from .row_locations import Located, find_position
+from .source import Source
 
 if TYPE_CHECKING:
-    from .encoder.location_encoder import Encoder
+    from ..encoder.location_encoder import Encoder
 
 _CPU_POINTS, _GPU_POINTS = 1024, 65_536  # at a time; see Encoder.encode
 
@@ -162,8 +162,8 @@ def embed_table(
 
 def embed_points(encoder: "Encoder", device: str, *, raw: bool = False) -> Embed:
     """Return a function that embeds places at their own points: unit vectors as an atlas stores them, or raw ones."""
-    from .encoder.devices import best_device
-    from .encoder.location_encoder import unit_half
+    from ..encoder.devices import best_device
+    from ..encoder.location_encoder import unit_half
 
     device = best_device() if device == "auto" else device
     encoder.encode(0.0, 0.0, device=device)  # a device that cannot be used shows before anything is read

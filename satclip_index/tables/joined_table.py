@@ -11,16 +11,16 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .added import Added, names_beside
-from .concurrency import Out, in_order, processors
-from .database import Answer, quoted
-from .errors import TableError
-from .formats.streams import Geometries, format_of, whole_file, write_batches
-from .geo import grid
-from .positions import Located, Position, geometry_in
-from .progress import Progress
-from .sources import Source, portable
-from .storage.geoparquet import arrow_array
+from ..concurrency import Out, in_order, processors
+from ..database import Answer, quoted
+from ..errors import TableError
+from ..formats.streams import Geometries, format_of, whole_file, write_batches
+from ..geo import grid
+from ..progress import Progress
+from ..storage.geoparquet import arrow_array
+from ._join_columns import Added, names_beside
+from .row_locations import Located, Position, geometry_in
+from .source import Source, portable
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from .errors import TableError
+from ..errors import TableError
 
 GEOMETRY = "geometry"
 _SUFFIXES = (".json", ".geojson", ".jsonl", ".ndjson", ".geojsonl", ".geojsons")

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import QueryError
-from .geo.cell_polygons import cell_polygons
-from .positions import Located
-from .search.principal_components import Components
-from .storage.geoparquet import arrow_array, wkb_points
+from ..errors import QueryError
+from ..geo.cell_polygons import cell_polygons
+from ..search.principal_components import Components
+from ..storage.geoparquet import arrow_array, wkb_points
+from .row_locations import Located
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -6,9 +6,9 @@ import duckdb
 import numpy as np
 import pytest
 
-from satclip_index import sources
-from satclip_index.candidates import Candidates
 from satclip_index.errors import QueryError, TableError
+from satclip_index.tables import source
+from satclip_index.tables.candidates import Candidates
 
 POINTS = "lon,lat,population,name\n1,2,3,a\n4,5,6,b\n7,8,9,it's\n"
 
@@ -108,7 +108,7 @@ def test_rows_have_the_numbers_they_have_in_the_file(tmp_path):
 
 
 def test_a_late_row_may_be_of_another_type_than_the_sample(table, monkeypatch):
-    monkeypatch.setattr(sources, "_SAMPLE_ROWS", 30_000)
+    monkeypatch.setattr(source, "_SAMPLE_ROWS", 30_000)
     text = "lon,lat,n\n" + "1,2,3\n" * 60_000 + 'east,2,"x, y"\n1,2,1.5\n'
     opened = table(text)
     assert opened.types["n"] == "VARCHAR"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from satclip_index.errors import TableError
-from satclip_index.tables import read_points
+from satclip_index.tables.point_table import read_points
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .database import read_table, table_columns
-from .errors import TableError
-from .positions import check_columns, find_position, points_of_wkb
+from ..database import read_table, table_columns
+from ..errors import TableError
+from .row_locations import check_columns, find_position, points_of_wkb
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@ import json
 import h3
 import pytest
 
-from satclip_index import geojson, sources
 from satclip_index.errors import TableError
-from satclip_index.sources import Source
+from satclip_index.tables import geojson_rows
+from satclip_index.tables import source as sources
+from satclip_index.tables.source import Source
 
 
 def feature(lon, lat, number=None, **properties):
@@ -41,7 +42,7 @@ def texts():
 @pytest.mark.parametrize("piece", [1, 7, 1 << 20])
 @pytest.mark.parametrize(("name", "text"), list(texts()), ids=lambda value: value[:9])
 def test_features_are_rows_whatever_way_they_are_written(tmp_path, monkeypatch, name, text, piece):
-    monkeypatch.setattr(geojson, "_PIECE", piece)
+    monkeypatch.setattr(geojson_rows, "_PIECE", piece)
     (tmp_path / name).write_text(text, encoding="utf-8")
     names, found = rows(tmp_path / name)
     assert names == ["id", "name", "n", "geometry", "more"]
@@ -58,16 +59,16 @@ def test_a_long_document_is_read_in_pieces(tmp_path, monkeypatch):
         file.write('{"type": "FeatureCollection", "features": [')
         file.write(",".join(json.dumps(feature(i % 360 - 180, 0, text="x" * 100)) for i in range(20_000)))
         file.write("]}")
-    monkeypatch.setattr(geojson, "_PIECE", 1000)
+    monkeypatch.setattr(geojson_rows, "_PIECE", 1000)
     longest = 0
 
-    class Watched(geojson._Pieces):
+    class Watched(geojson_rows._Pieces):
         def value(self):
             nonlocal longest
             longest = max(longest, len(self._text))
             return super().value()
 
-    monkeypatch.setattr(geojson, "_Pieces", Watched)
+    monkeypatch.setattr(geojson_rows, "_Pieces", Watched)
     assert Source.open(path).rows == 20_000
     assert longest < 10_000
 
@@ -99,7 +100,7 @@ def test_tables_in_json_are_not_taken_for_geojson(tmp_path):
     plain = [{"lon": 1, "lat": 2, "rows": [1, 2], "type": "Feature"}] * 2
     for name, text in (("a.json", json.dumps(plain)), ("b.jsonl", "\n".join(map(json.dumps, plain)))):
         (tmp_path / name).write_text(text)
-        assert not geojson.holds_features(tmp_path / name)
+        assert not geojson_rows.holds_features(tmp_path / name)
         assert Source.open(tmp_path / name).rows == 2
     (tmp_path / "c.json").write_text('{"query": {"k": 3}, "rows": [{"lon": 1}, {"lon": 2}]}')
     assert rows(tmp_path / "c.json") == (["lon"], [(1,), (2,)])

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .database import Answer, Connection, check_condition, number_of, numpy_of, one_line, quoted
-from .positions import Located, Position, filled, find_position
-from .sources import ROW, Source, portable
+from ..database import Answer, Connection, check_condition, number_of, numpy_of, one_line, quoted
+from .row_locations import Located, Position, filled, find_position
+from .source import ROW, Source, portable
 
 if TYPE_CHECKING:
     import pyarrow as pa

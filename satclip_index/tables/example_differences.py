@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..database import numpy_of
+from ..errors import TableError
+from ..geo import sphere
 from .candidates import Candidates, Places
-from .database import numpy_of
-from .errors import TableError
-from .geo import sphere
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..database import numpy_of, one_line
+from ..geo import grid, sphere
+from ..search.greedy_selection import Allowed, Walk
+from ..search.index import Index
 from .candidates import Candidates
-from .database import numpy_of, one_line
-from .geo import grid, sphere
-from .search.greedy_selection import Allowed, Walk
-from .search.index import Index
 
 if TYPE_CHECKING:
     import pyarrow as pa

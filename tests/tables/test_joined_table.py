@@ -11,11 +11,11 @@ import pytest
 import shapely
 
 import satclip_index as si
-from satclip_index import joined
 from satclip_index.encoder.location_encoder import unit_half
 from satclip_index.errors import OutputError, QueryError, ResolutionError, TableError
+from satclip_index.tables import joined_table
 
-from .oracles import embed, similarity
+from ..oracles import embed, similarity
 
 COUNT = 300
 
@@ -152,7 +152,7 @@ def test_a_name_that_is_taken_gets_a_prefix(atlas):
 
 
 def test_rows_keep_their_order_over_many_batches(atlas, tmp_path, monkeypatch):
-    monkeypatch.setattr(joined, "_BATCH_ROWS", 2048)
+    monkeypatch.setattr(joined_table, "_BATCH_ROWS", 2048)
     count = 50_000
     place = "(i * 7919) % 360 - 180.0 AS lon, (i * 31) % 180 - 90.0 AS lat"
     select = f"SELECT hash(i) AS h, i, {place} FROM range({count}) t(i)"

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .database import number_of, numpy_of, quoted
-from .errors import TableError
-from .geo import grid
+from ..database import number_of, numpy_of, quoted
+from ..errors import TableError
+from ..geo import grid
 
 LON_NAMES = ("lon", "lng", "long", "longitude", "x")
 LAT_NAMES = ("lat", "latitude", "y")
