@@ -7,9 +7,10 @@ from sklearn.metrics import accuracy_score, r2_score
 
 from satclip_index.encoder.location_encoder import Encoder, Hyperparameters, Siren
 from satclip_index.errors import DataError, TableError
+from satclip_train.blocks import block_of
 from satclip_train.contenders import contenders
 from satclip_train.evaluation import evaluate, evaluate_notebook
-from satclip_train.points import block_of, uniform_points
+from satclip_train.points import uniform_points
 from satclip_train.probe import blocked_folds, random_folds
 from satclip_train.report import evaluate_table
 from satclip_train.scores import Evaluation

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from satclip_index.geo.land_mask import is_land
-from satclip_train.points import PointSampler, block_of, is_held_out, uniform_points
+from satclip_train.blocks import block_of, is_held_out
+from satclip_train.points import PointSampler, uniform_points
 from satclip_train.rasters import Raster
 
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from satclip_index.errors import DataError
-from satclip_train.points import block_of, uniform_points
+from satclip_train.blocks import block_of
+from satclip_train.points import uniform_points
 from satclip_train.probe import baselines, blocked_folds, probe, random_folds
 
 

@@ -1,16 +1,14 @@
 """The configuration of a run on Sentinel-2 tiles: frozen dataclasses, read from TOML."""
 
 import dataclasses
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from satclip_index.encoder.spherical_harmonics import CONVENTIONS
 from satclip_index.errors import ConfigError, DataError
 
-from .config import _build
 from .splits import SPLITS
+from .toml_config import _build, read_toml
 
 LOSSES = ("clip", "soft", "siglip")
 SCHEDULES = ("constant", "cosine")
@@ -165,17 +163,6 @@ class S2Config:
 
 
 _WHOLE = ("legendre_polys", "capacity", "num_hidden_layers", "embed_dim")
-
-
-def read_toml(path: str | Path) -> dict[str, Any]:
-    """Return what a TOML file says, or raise ConfigError."""
-    try:
-        with Path(path).open("rb") as file:
-            return tomllib.load(file)
-    except FileNotFoundError:
-        raise ConfigError(f"No configuration at {path}. Start from one in train/configs/.") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} is not a readable TOML file: {error}.") from None
 
 
 def is_tiles_config(path: str | Path) -> bool:
