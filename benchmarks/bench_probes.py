@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from satclip_index.encoder.location_encoder import Encoder
-from satclip_train.probe import baselines, probe
+from satclip_train.probes.folds import baselines, probe
 
 TABLES = Path(__file__).parents[2] / "shared" / "data" / "tables"
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from satclip_index import Neighbors
     from satclip_index.formats.rows import Geometry
-    from satclip_train.scores import Evaluation
+    from satclip_train.probes.scores import Evaluation
 
 _DECIMALS = {
     "distance_km": 0,

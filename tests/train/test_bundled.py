@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from satclip_index.encoder.location_encoder import Encoder
-from satclip_train.probe import baselines, probe
+from satclip_train.probes.folds import baselines, probe
 
 from ..conftest import ROOT, SHARED
 

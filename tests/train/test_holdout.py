@@ -3,8 +3,8 @@ import pytest
 
 from satclip_index.errors import TableError
 from satclip_index.geo.gazetteer import continents
-from satclip_train.evaluation import _shots, evaluate_holdout
-from satclip_train.target import find_target
+from satclip_train.probes.evaluation import _shots, evaluate_holdout
+from satclip_train.probes.target import find_target
 
 
 def numbers(values):

@@ -3,9 +3,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
-from satclip_train.logistic import LogisticFolds
-from satclip_train.probe import random_folds
-from satclip_train.ridge import RidgeFolds
+from satclip_train.probes.folds import random_folds
+from satclip_train.probes.logistic import LogisticFolds
+from satclip_train.probes.ridge import RidgeFolds
 
 
 def correlated(count, dim, seed):

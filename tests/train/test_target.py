@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, r2_score, root_mean_squared_error
 
 from satclip_index.errors import TableError
-from satclip_train.target import find_target, mostly_numbers
+from satclip_train.probes.target import find_target, mostly_numbers
 
 
 def test_the_task_is_found_from_the_column():

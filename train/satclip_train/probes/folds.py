@@ -13,7 +13,7 @@ from satclip_index.encoder.spherical_harmonics import real_harmonics
 from satclip_index.errors import DataError
 from satclip_index.geo.coordinates import check_coordinates
 
-from .blocks import block_of
+from ..blocks import block_of
 from .ridge import PENALTIES, RidgeFolds
 
 FloatMatrix = NDArray[np.float64]

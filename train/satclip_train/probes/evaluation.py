@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from satclip_index.errors import TableError
 
+from .folds import BLOCK_DEGREES, blocked_folds, random_folds
 from .logistic import LogisticFolds
 from .mlp import NOTEBOOK_EPOCHS, MlpFolds, notebook_scores
-from .probe import BLOCK_DEGREES, blocked_folds, random_folds
 from .ridge import RidgeFolds
 from .scores import Score
 from .target import Target

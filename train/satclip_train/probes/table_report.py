@@ -12,9 +12,9 @@ from satclip_index.errors import TableError
 from satclip_index.geo.gazetteer import continents
 from satclip_index.tables.point_table import PointTable, read_points
 
-from .contenders import contenders
+from .baselines import contenders
 from .evaluation import Progress, evaluate, evaluate_holdout, evaluate_notebook
-from .probe import BLOCK_DEGREES
+from .folds import BLOCK_DEGREES
 from .scores import Evaluation, Score
 from .target import Target, Task, find_target, mostly_numbers
 

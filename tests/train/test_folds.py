@@ -4,7 +4,7 @@ import pytest
 from satclip_index.errors import DataError
 from satclip_train.blocks import block_of
 from satclip_train.points import uniform_points
-from satclip_train.probe import baselines, blocked_folds, probe, random_folds
+from satclip_train.probes.folds import baselines, blocked_folds, probe, random_folds
 
 
 @pytest.fixture(scope="module")
