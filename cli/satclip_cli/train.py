@@ -126,7 +126,7 @@ def _train_on_rasters(
 ) -> Path:
     """Train as the bundled encoder was."""
     from satclip_index.errors import ConfigError
-    from satclip_train.fit import train
+    from satclip_train.rasters.train import train
 
     if misplaced:
         raise ConfigError(f"{config} trains on global rasters, where --resume and --vision-weights mean nothing.")

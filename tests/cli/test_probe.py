@@ -8,7 +8,7 @@ import pytest
 
 from satclip_cli.main import main
 from satclip_index.encoder.location_encoder import Encoder, Hyperparameters, Siren
-from satclip_train.points import uniform_points
+from satclip_train.rasters.point_sampling import uniform_points
 
 ROWS = 150
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from satclip_index.errors import ConfigError
-from satclip_train.config import read_config
-from satclip_train.towers import Scale
+from satclip_train.rasters.config import read_config
+from satclip_train.rasters.random_conv_tower import Scale
 
 DATA = """
 name = "x"

@@ -8,13 +8,13 @@ from sklearn.metrics import accuracy_score, r2_score
 from satclip_index.encoder.location_encoder import Encoder, Hyperparameters, Siren
 from satclip_index.errors import DataError, TableError
 from satclip_train.blocks import block_of
-from satclip_train.points import uniform_points
 from satclip_train.probes.baselines import contenders
 from satclip_train.probes.evaluation import evaluate, evaluate_notebook
 from satclip_train.probes.folds import blocked_folds, random_folds
 from satclip_train.probes.scores import Evaluation
 from satclip_train.probes.table_report import evaluate_table
 from satclip_train.probes.target import find_target
+from satclip_train.rasters.point_sampling import uniform_points
 
 from ..conftest import SHARED
 

@@ -3,8 +3,8 @@ import pytest
 
 from satclip_index.errors import DataError
 from satclip_train.blocks import block_of
-from satclip_train.points import uniform_points
 from satclip_train.probes.folds import baselines, blocked_folds, probe, random_folds
+from satclip_train.rasters.point_sampling import uniform_points
 
 
 @pytest.fixture(scope="module")

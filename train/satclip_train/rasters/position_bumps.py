@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from satclip_index.geo.sphere import EARTH_RADIUS_KM
 
-from .towers import Whitening
+from .random_conv_tower import Whitening
 
 
 class PositionBumps:

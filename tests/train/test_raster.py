@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from satclip_index.errors import DataError
-from satclip_train.rasters import EARTH_RADIUS_KM, Pyramid, Raster, patch_grid, read_image
+from satclip_train.rasters.raster import EARTH_RADIUS_KM, Pyramid, Raster, patch_grid, read_image
 
 
 def sphere(lon, lat):

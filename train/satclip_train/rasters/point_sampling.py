@@ -6,8 +6,8 @@ import numpy as np
 
 from satclip_index.geo.land_mask import is_land
 
-from .blocks import FloatVector, is_held_out
-from .rasters import Raster
+from ..blocks import FloatVector, is_held_out
+from .raster import Raster
 
 
 def uniform_points(count: int, rng: np.random.Generator) -> tuple[FloatVector, FloatVector]:

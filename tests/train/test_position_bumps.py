@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from satclip_train.points import uniform_points
-from satclip_train.position import PositionBumps
+from satclip_train.rasters.point_sampling import uniform_points
+from satclip_train.rasters.position_bumps import PositionBumps
 
 
 def bumps(**options):

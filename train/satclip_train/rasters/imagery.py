@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .rasters import Pyramid, Raster, read_image
+from .raster import Pyramid, Raster, read_image
 
 PLANES = ("december r", "december g", "december b", "july r", "july g", "july b", "elevation", "lights")
 LOCAL_PLANES = ("summer r", "summer g", "summer b", "winter r", "winter g", "winter b", "elevation", "lights")

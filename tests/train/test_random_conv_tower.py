@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from satclip_train.imagery import Imagery, lights_alone
-from satclip_train.points import PointSampler
-from satclip_train.rasters import Pyramid, Raster
-from satclip_train.statistics import indices_of, patch_statistics
-from satclip_train.towers import GROUPS, RandomConvTower, Scale, Whitening
+from satclip_train.rasters.imagery import Imagery, lights_alone
+from satclip_train.rasters.patch_statistics import indices_of, patch_statistics
+from satclip_train.rasters.point_sampling import PointSampler
+from satclip_train.rasters.random_conv_tower import GROUPS, RandomConvTower, Scale, Whitening
+from satclip_train.rasters.raster import Pyramid, Raster
 
 
 def flat_world(december, july):

@@ -3,8 +3,8 @@ import pytest
 
 from satclip_index.geo.land_mask import is_land
 from satclip_train.blocks import block_of, is_held_out
-from satclip_train.points import PointSampler, uniform_points
-from satclip_train.rasters import Raster
+from satclip_train.rasters.point_sampling import PointSampler, uniform_points
+from satclip_train.rasters.raster import Raster
 
 
 def test_points_are_uniform_on_the_sphere():

@@ -9,9 +9,9 @@ import torch
 from satclip_index.encoder.location_encoder import Encoder, Siren
 from satclip_index.encoder.spherical_harmonics import real_harmonics
 from satclip_index.errors import DataError
-from satclip_train.batches import Prefetcher, degree_weights, scaled_harmonics
-from satclip_train.config import EncoderConfig, TrainingConfig
-from satclip_train.fit import folded, learning_rate, train
+from satclip_train.rasters.batches import Prefetcher, degree_weights, scaled_harmonics
+from satclip_train.rasters.config import EncoderConfig, TrainingConfig
+from satclip_train.rasters.train import folded, learning_rate, train
 
 
 def test_twenty_steps_lower_the_loss_and_a_seed_repeats_them(tiny, tmp_path):

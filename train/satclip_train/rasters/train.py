@@ -16,15 +16,15 @@ import torch
 from satclip_index.encoder.location_encoder import Encoder, Hyperparameters, Siren
 from satclip_index.errors import DataError
 
+from ..losses import ContrastiveHead
+from .analogue_agreement import analogue_agreement
 from .batches import Batch, Prefetcher, degree_weights, fresh_batches
 from .config import Config, EncoderConfig, TrainingConfig, read_config
 from .imagery import Imagery
-from .losses import ContrastiveHead
-from .points import PointSampler
-from .position import PositionBumps
-from .similarity import similarity_map
-from .towers import RandomConvTower
-from .validation import analogue_agreement
+from .point_sampling import PointSampler
+from .position_bumps import PositionBumps
+from .random_conv_tower import RandomConvTower
+from .similarity_map import similarity_map
 
 logger = logging.getLogger(__name__)
 STORED_W0 = 30.0

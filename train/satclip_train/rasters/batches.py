@@ -13,9 +13,9 @@ from torch import Tensor
 from satclip_index.encoder.spherical_harmonics import real_harmonics
 
 from .config import Config, EncoderConfig
-from .points import PointSampler
-from .position import PositionBumps
-from .towers import RandomConvTower
+from .point_sampling import PointSampler
+from .position_bumps import PositionBumps
+from .random_conv_tower import RandomConvTower
 
 AHEAD = 4
 """Batches made in advance, by a thread of their own."""

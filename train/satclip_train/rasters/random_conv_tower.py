@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .imagery import Imagery
-from .statistics import patch_statistics
+from .patch_statistics import patch_statistics
 
 FloatMatrix = NDArray[np.float32]
 GROUPS = ("colour", "season", "texture", "relief", "lights", "random", "sun")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from satclip_index.errors import ConfigError
 
-from .toml_config import _build
-from .towers import GROUPS, Scale
+from ..toml_config import _build
+from .random_conv_tower import GROUPS, Scale
 
 
 @dataclass(frozen=True, slots=True)
