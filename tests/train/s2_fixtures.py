@@ -16,7 +16,7 @@ if find_spec("lightning") is None or find_spec("rasterio") is None:
 
 import rasterio
 
-from satclip_train.s2config import (
+from satclip_train.sentinel2.config import (
     CacheConfig,
     LocationConfig,
     MachineConfig,

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
-from satclip_train.data import CachedData
-from satclip_train.lightning_parts import Callback
-from satclip_train.module import SatClipModule
-from satclip_train.run import make_tower_for, make_trainer
-from satclip_train.s2config import read_s2_config
+from satclip_train.sentinel2.config import read_s2_config
+from satclip_train.sentinel2.data_module import CachedData
+from satclip_train.sentinel2.lightning_module import SatClipModule
+from satclip_train.sentinel2.lightning_parts import Callback
+from satclip_train.sentinel2.train import make_tower_for, make_trainer
 
 
 class Keep(Callback):

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from satclip_index.errors import ConfigError, DataError
-from satclip_train.augment import middle, reflectance
-from satclip_train.cache import MANIFEST, open_cache
-from satclip_train.features import compute_features
-from satclip_train.tiles import open_tiles
-from satclip_train.vision import make_tower
+from satclip_train.sentinel2.augment import middle, reflectance
+from satclip_train.sentinel2.compute_features import compute_features
+from satclip_train.sentinel2.feature_cache import MANIFEST, open_cache
+from satclip_train.sentinel2.tiles import open_tiles
+from satclip_train.sentinel2.vision_towers import make_tower
 
 from .s2_fixtures import COMMAND, environment, small_config, to_toml, write_data_set, write_tile
 

@@ -5,7 +5,7 @@ import pytest
 
 from satclip_cli.main import main
 from satclip_index.encoder.location_encoder import Encoder
-from satclip_train.features import compute_features
+from satclip_train.sentinel2.compute_features import compute_features
 
 from .s2_fixtures import environment, satclip_index, small_config, to_toml, write_data_set
 
@@ -128,7 +128,7 @@ def test_the_command_runs_as_a_process(folder):
 
 def test_tiles_that_are_not_there_are_said_before_weights_are_fetched(tmp_path, monkeypatch):
     from satclip_index.errors import DataError
-    from satclip_train.run import train_on_tiles
+    from satclip_train.sentinel2.train import train_on_tiles
 
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody answers there
     config = tmp_path / "run.toml"

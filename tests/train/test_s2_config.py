@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from satclip_index.errors import ConfigError
-from satclip_train.s2config import OptimConfig, is_tiles_config, read_s2_config
+from satclip_train.sentinel2.config import OptimConfig, is_tiles_config, read_s2_config
 
 from .s2_fixtures import ROOT, small_config, to_toml
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from satclip_train.features import compute_features
-from satclip_train.s2config import LOSSES
+from satclip_train.sentinel2.compute_features import compute_features
+from satclip_train.sentinel2.config import LOSSES
 
 from .s2_fixtures import environment, losses, satclip_index, small_config, to_toml, write_data_set
 

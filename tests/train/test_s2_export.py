@@ -7,11 +7,11 @@ from torch import nn
 from satclip_index.encoder.location_encoder import Encoder, Siren
 from satclip_index.encoder.spherical_harmonics import real_harmonics
 from satclip_index.errors import ConfigError, EncoderError
-from satclip_train.export import export
-from satclip_train.features import compute_features
-from satclip_train.lightning_parts import LightningModule
-from satclip_train.run import train_on_tiles
-from satclip_train.vision import make_tower
+from satclip_train.sentinel2.compute_features import compute_features
+from satclip_train.sentinel2.export import export
+from satclip_train.sentinel2.lightning_parts import LightningModule
+from satclip_train.sentinel2.train import train_on_tiles
+from satclip_train.sentinel2.vision_towers import make_tower
 
 from .s2_fixtures import small_config, write_data_set
 
@@ -171,12 +171,12 @@ def test_a_run_from_a_cache_is_completed_by_the_weights_of_its_trunk(folder, tmp
 
 
 def test_no_tower_is_made_or_fetched_to_train_from_a_cache_or_to_export(folder, tmp_path, monkeypatch):
-    from satclip_train import run, vision
+    from satclip_train.sentinel2 import train, vision_towers
 
     def fail(*_, **__):
         raise AssertionError("a tower was made")
 
-    for module, name in ((run, "load_tower"), (vision, "import_timm"), (vision, "_moco_file")):
+    for module, name in ((train, "load_tower"), (vision_towers, "import_timm"), (vision_towers, "_moco_file")):
         monkeypatch.setattr(module, name, fail)
     tower = {"name": "resnet18", "weights": "none"}
     config = small_config(folder / "s2", cache=folder / "features", tower=tower, training={"max_epochs": 1})

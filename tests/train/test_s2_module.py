@@ -10,12 +10,12 @@ from torch.nn import functional
 
 from satclip_index.encoder.location_encoder import Encoder
 from satclip_index.errors import ConfigError, DataError
-from satclip_train.data import CachedData, Draws, TilesData
-from satclip_train.features import compute_features
-from satclip_train.module import SatClipModule, rate_share
-from satclip_train.run import make_tower_for, make_trainer, train_on_tiles
-from satclip_train.s2config import OptimConfig
-from satclip_train.s2loss import batch_loss
+from satclip_train.sentinel2.compute_features import compute_features
+from satclip_train.sentinel2.config import OptimConfig
+from satclip_train.sentinel2.data_module import CachedData, Draws, TilesData
+from satclip_train.sentinel2.lightning_module import SatClipModule, rate_share
+from satclip_train.sentinel2.losses import batch_loss
+from satclip_train.sentinel2.train import make_tower_for, make_trainer, train_on_tiles
 
 from .s2_fixtures import losses, small_config, write_data_set, write_tile
 

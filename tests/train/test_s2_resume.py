@@ -10,10 +10,10 @@ import torch
 
 from satclip_index.encoder.location_encoder import Encoder
 from satclip_index.errors import ConfigError
-from satclip_train import module
-from satclip_train.augment import draw_seed
-from satclip_train.features import compute_features
-from satclip_train.run import train_on_tiles
+from satclip_train.sentinel2 import lightning_module
+from satclip_train.sentinel2.augment import draw_seed
+from satclip_train.sentinel2.compute_features import compute_features
+from satclip_train.sentinel2.train import train_on_tiles
 
 from .s2_fixtures import COMMAND, environment, losses, small_config, to_toml, write_data_set
 
@@ -135,7 +135,7 @@ def test_no_two_steps_of_a_run_draw_alike(folder, tmp_path, monkeypatch):
             seeds.append(draw_seed(*key))
             return seeds[-1]
 
-        monkeypatch.setattr(module, "draw_seed", noted)
+        monkeypatch.setattr(lightning_module, "draw_seed", noted)
         config = small_config(folder / "s2", cache=folder / "features", training={"max_epochs": 3, "batch_size": 4})
         train_on_tiles(config, out=tmp_path / f"{name}.ckpt")
         runs.append(seeds)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from satclip_index.errors import ConfigError
-from satclip_train.splits import validation_mask
+from satclip_train.sentinel2.splits import validation_mask
 
 RNG = np.random.default_rng(0)
 LON, LAT = RNG.uniform(-180, 180, 5000), np.degrees(np.arcsin(RNG.uniform(-1, 1, 5000)))

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from satclip_index.errors import DataError
-from satclip_train.augment import reflectance
-from satclip_train.tiles import BANDS, open_tiles
+from satclip_train.sentinel2.augment import reflectance
+from satclip_train.sentinel2.tiles import BANDS, open_tiles
 
 from .s2_fixtures import SHARED, needs_shared, write_data_set, write_shards, write_table, write_tile
 

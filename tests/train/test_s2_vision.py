@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from satclip_index.errors import ConfigError, DataError
-from satclip_train.augment import Views, jitter, middle
-from satclip_train.vision import head_alone, identify_weights, load_tower, make_tower
+from satclip_train.sentinel2.augment import Views, jitter, middle
+from satclip_train.sentinel2.vision_towers import head_alone, identify_weights, load_tower, make_tower
 
 from .s2_fixtures import ROOT  # noqa: F401  (skips this file where the extra is missing)
 

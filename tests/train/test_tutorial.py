@@ -49,7 +49,7 @@ def test_the_tutorial_leads_from_tiles_to_an_atlas(tmp_path):
 
 
 def test_the_configuration_on_the_page_is_one(tmp_path):
-    from satclip_train.s2config import read_s2_config
+    from satclip_train.sentinel2.config import read_s2_config
 
     (block,) = re.findall(r"```toml\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
     (tmp_path / "c.toml").write_text(block)

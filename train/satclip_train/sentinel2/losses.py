@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .losses import INITIAL_LOGIT_SCALE, contrastive_loss, soft_targets
+from ..losses import INITIAL_LOGIT_SCALE, contrastive_loss, soft_targets
 
 SIGLIP_LOGIT_SCALE = math.log(10.0)
 SIGLIP_LOGIT_BIAS = -10.0

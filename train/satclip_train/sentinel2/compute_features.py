@@ -19,7 +19,8 @@ from satclip_index.errors import ConfigError
 
 from .augment import Views, draw_seed, middle, reflectance
 from .bad_tiles import BadTileError
-from .cache import (
+from .config import S2Config
+from .feature_cache import (
     FORMAT,
     MANIFEST,
     Cache,
@@ -32,9 +33,8 @@ from .cache import (
     tiles_of,
     write_json,
 )
-from .s2config import S2Config
 from .tiles import Tiles
-from .vision import load_tower
+from .vision_towers import load_tower
 
 _VIEWS_STREAM = 0x56494557
 _MOST_THREADS = 8

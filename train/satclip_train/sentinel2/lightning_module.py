@@ -12,12 +12,12 @@ from satclip_index.encoder.spherical_harmonics import Convention, real_harmonics
 from satclip_index.errors import DataError
 
 from .augment import Views, draw_seed, jitter, middle, reflectance
-from .data import Batch
+from .config import OptimConfig, S2Config
+from .data_module import Batch
 from .export import CONFIG_KEY, released_hyperparameters
 from .lightning_parts import LightningModule, OptimizerLRScheduler
-from .s2config import OptimConfig, S2Config
-from .s2loss import SIGLIP_LOGIT_BIAS, batch_loss, first_logit_scale
-from .vision import Tower
+from .losses import SIGLIP_LOGIT_BIAS, batch_loss, first_logit_scale
+from .vision_towers import Tower
 
 _STEP_STREAM = 0x53544550
 _NAMED_TILES = 3

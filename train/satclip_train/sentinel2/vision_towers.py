@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from satclip_index.errors import ConfigError, DataError, MissingExtraError
 
-from .random_conv import FILTERS, POOLS, RandomConv
+from .random_conv_tower import FILTERS, POOLS, RandomConv
 from .tiles import TILE_PIXELS
 from .torchvision_stubs import import_torchvision
 

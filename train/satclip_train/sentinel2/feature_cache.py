@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from satclip_index.errors import DataError
 
 from .augment import AUGMENTATION
-from .s2config import S2Config
+from .config import S2Config
 from .tiles import Tiles, open_tiles
-from .vision import identify_weights
+from .vision_towers import identify_weights
 
 logger = logging.getLogger(__name__)
 MANIFEST = "cache.json"

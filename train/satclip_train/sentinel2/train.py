@@ -15,9 +15,11 @@ import torch
 from satclip_index.encoder.location_encoder import Encoder
 from satclip_index.errors import ConfigError, EncoderError, MissingExtraError
 
-from .cache import tiles_of, write_json
-from .data import LAST, CachedData, TilesData
+from .config import S2Config, read_s2_config
+from .data_module import LAST, CachedData, TilesData
 from .export import CONFIG_KEY, export, read_checkpoint
+from .feature_cache import tiles_of, write_json
+from .lightning_module import SatClipModule
 from .lightning_parts import (
     Callback,
     CSVLogger,
@@ -30,9 +32,7 @@ from .lightning_parts import (
     Trainer,
     lightning_version,
 )
-from .module import SatClipModule
-from .s2config import S2Config, read_s2_config
-from .vision import Tower, head_alone, load_tower
+from .vision_towers import Tower, head_alone, load_tower
 
 logger = logging.getLogger(__name__)
 ProgressCallback = Callable[[int, int], None]

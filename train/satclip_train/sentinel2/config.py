@@ -7,8 +7,8 @@ from pathlib import Path
 from satclip_index.encoder.spherical_harmonics import CONVENTIONS
 from satclip_index.errors import ConfigError, DataError
 
+from ..toml_config import _build, read_toml
 from .splits import SPLITS
-from .toml_config import _build, read_toml
 
 LOSSES = ("clip", "soft", "siglip")
 SCHEDULES = ("constant", "cosine")

@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from satclip_index.errors import DataError
 
 from .bad_tiles import BadTileError
-from .cache import Cache, open_cache, tiles_of, write_json
+from .config import S2Config
+from .feature_cache import Cache, open_cache, tiles_of, write_json
 from .lightning_parts import LightningDataModule
-from .s2config import S2Config
 from .splits import validation_mask
 from .tiles import Tiles
 

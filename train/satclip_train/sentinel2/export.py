@@ -12,8 +12,8 @@ from torch import Tensor
 from satclip_index.encoder.location_encoder import Encoder
 from satclip_index.errors import ConfigError, EncoderError
 
-from .losses import INITIAL_LOGIT_SCALE
-from .vision import RELEASED_PREFIX, load_trunk, make_tower
+from ..losses import INITIAL_LOGIT_SCALE
+from .vision_towers import RELEASED_PREFIX, load_trunk, make_tower
 
 CONFIG_KEY = "satclip_index_config"
 LOCATION_PREFIXES = ("model.location.nnet.", "model.nnet.")
