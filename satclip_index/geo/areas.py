@@ -43,7 +43,7 @@ class Area:
     Parameters
     ----------
     shape : shapely geometry
-        As :func:`~satclip_index.shapes.read_shape` gives it.
+        As :func:`~satclip_index.geo.geojson_shapes.read_shape` gives it.
     """
 
     def __init__(self, shape: "BaseGeometry") -> None:

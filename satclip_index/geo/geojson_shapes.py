@@ -40,7 +40,7 @@ def read_shape(source: Path | dict[str, Any]) -> "BaseGeometry":
     ring from 170 to -170. So an edge that spans more than 180 degrees of longitude goes the short way, over the
     antimeridian. As ring orientation must not matter, an uncut box from -170 to 170 is the very same list of points,
     and is taken for the narrow one, too. To draw a wide one, give its long edges a vertex on the way, or use
-    :class:`satclip_index.areas.Box`. A box over a whole turn, -180 to 180, is meant as drawn.
+    :class:`satclip_index.geo.areas.Box`. A box over a whole turn, -180 to 180, is meant as drawn.
     """
     import shapely
     from shapely.errors import ShapelyError

@@ -33,7 +33,7 @@ def rows_inside(tree: Tree, shape: "BaseGeometry") -> Ranges:
     tree : Tree
         The rows.
     shape : shapely geometry
-        On the plane, lon in [-180, 180], as :func:`~satclip_index.shapes.read_shape` gives it.
+        On the plane, lon in [-180, 180], as :func:`~satclip_index.geo.geojson_shapes.read_shape` gives it.
 
     Returns
     -------

@@ -124,7 +124,7 @@ def test_an_interrupted_build_leaves_no_atlas_and_the_next_may_start_over(tmp_pa
 
 KILLED = """
 import sys
-from satclip_index.build import build_atlas
+from satclip_index.builder.build import build_atlas
 def progress(done, total):
     print(done, flush=True)
 build_atlas(sys.argv[1], encoder=sys.argv[2], res=[2, 4], device="cpu", force=True, progress=progress)
@@ -179,7 +179,7 @@ def test_force_replaces_an_atlas_once_the_new_one_is_complete(tmp_path, encoder)
 
 def test_an_atlas_is_replaced_where_folders_cannot_be_swapped_in_one_step(tmp_path, encoder, monkeypatch):
     build(tmp_path / "atlas", encoder)
-    monkeypatch.setattr("satclip_index.target.exchange", lambda path, other: False)  # as on macOS
+    monkeypatch.setattr("satclip_index.builder._folder_target.exchange", lambda path, other: False)  # as on macOS
     assert build(tmp_path / "atlas", encoder, res=[2], force=True).resolutions == [2]
     assert [entry.name for entry in tmp_path.iterdir()] == ["atlas"]
 
@@ -287,7 +287,7 @@ def test_a_place_that_cannot_be_written_is_refused_in_one_line(tmp_path, encoder
 FULL = """
 import resource, shutil, sys
 from pathlib import Path
-from satclip_index.build import build_atlas
+from satclip_index.builder.build import build_atlas
 from satclip_index.errors import OutputError
 for name, limit, res in zip(*[iter(sys.argv[2:])] * 3):
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))

@@ -19,7 +19,7 @@ from .test_build import build, digests
 # Imports and compiled code take seconds, a build less: one process has them, and each build is a fork of it.
 BUILDERS = """
 import json, os, resource, sys, tempfile, time, traceback
-from satclip_index.build import build_atlas
+from satclip_index.builder.build import build_atlas
 from satclip_index.encoder import Encoder
 from satclip_index.errors import OutputError
 encoder = Encoder.load(sys.argv[1])

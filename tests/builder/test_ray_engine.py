@@ -120,7 +120,7 @@ def test_ray_goes_on_with_a_build_of_threads(ray, encoder_file, tmp_path):
 @pytest.mark.slow
 def test_a_worker_that_would_give_other_bytes_is_refused(ray, encoder_file, tmp_path, monkeypatch):
     other = what_rounds() | {"processor": "another"}
-    monkeypatch.setattr("satclip_index.ray_engine.what_rounds", lambda: other)
+    monkeypatch.setattr("satclip_index.builder._ray_engine.what_rounds", lambda: other)
     with pytest.raises(BuildError, match="begun with another, and the bytes would differ") as caught:
         build(tmp_path / "atlas", encoder_file, engine="ray")
     assert "\n" not in str(caught.value)
@@ -183,7 +183,7 @@ def test_a_build_by_ray_goes_on_without_a_worker_that_was_killed_and_is_quiet(tm
 
 UNREACHABLE = """
 import os, sys
-from satclip_index.build import build_atlas
+from satclip_index.builder.build import build_atlas
 from satclip_index.errors import BuildError
 for address in ("127.0.0.1:9", "ray://127.0.0.1:9", "nowhere.invalid:6379"):
     for given in (address, None):

@@ -123,7 +123,9 @@ def test_continents_are_held_out(run):
 
 
 def test_the_notebook_s_protocol_prints_test_mse(run, monkeypatch):
-    monkeypatch.setattr("satclip_train.evaluation.notebook_scores", lambda x, y, seed, **_: (0.0063 + seed / 1000, 0.9))
+    monkeypatch.setattr(
+        "satclip_train.probes.evaluation.notebook_scores", lambda x, y, seed, **_: (0.0063 + seed / 1000, 0.9)
+    )
     code, out, _ = run("--target", "warm", "--protocol", "satclip-notebook", "--format", "markdown")
     assert code == 0
     assert out.splitlines()[0] == "| features | dim | probe | test MSE | R2 |"

@@ -208,7 +208,7 @@ def test_tables_that_are_there_are_replaced_only_if_told_to(atlas, tmp_path):
 
 
 def test_a_file_system_without_exchange_is_enough(atlas, tmp_path, monkeypatch):
-    monkeypatch.setattr("satclip_index.lance_export.exchange", lambda path, other: False)
+    monkeypatch.setattr("satclip_index.export.lancedb_tables.exchange", lambda path, other: False)
     where = atlas.to_lance(tmp_path / "x", res=1)
     atlas.to_lance(where, res=2, force=True)
     assert opened(where, 2).count_rows() == 5882

@@ -48,7 +48,7 @@ def test_another_layout_is_left_to_the_package_itself(tmp_path):
 def test_the_installed_mask_is_read_without_importing_the_package(run_python):
     work = (
         "import sys, numpy as np\n"
-        "from satclip_index.land import is_land\n"
+        "from satclip_index.geo.land_mask import is_land\n"
         "lon, lat = np.array([36.8, -30.0, 180.0, -180.0, 0.0, 0.0]), np.array([-1.3, 0.0, 0.0, 90.0, 90.0, -90.0])\n"
         "print(is_land(lon, lat).tolist(), 'global_land_mask' in sys.modules)"
     )

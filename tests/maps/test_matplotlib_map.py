@@ -104,7 +104,7 @@ def test_threads_draw_what_one_alone_draws_and_share_no_state(found, run_python)
         thread.join()
     assert drawn == [expected] * 4
     assert dict(mpl.rcParams) == before
-    done = run_python("import satclip_index.plot, sys; sys.exit('matplotlib.pyplot' in sys.modules)")
+    done = run_python("import satclip_index.maps.matplotlib_map, sys; sys.exit('matplotlib.pyplot' in sys.modules)")
     assert done.returncode == 0
 
 

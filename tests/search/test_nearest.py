@@ -83,7 +83,7 @@ class OneIndex:
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("block", [7, 1000, 1 << 20])
 def test_faiss_re_ranked_is_brute_force_even_where_most_rows_are_alike(cases, name, block, monkeypatch):
-    monkeypatch.setattr("satclip_index.search.bulk._BLOCK_ROWS", block)
+    monkeypatch.setattr("satclip_index.search.faiss_index._BLOCK_ROWS", block)
     case = cases(name)
     if block == 7 and case.cells.size > 6000:
         pytest.skip("thousands of blocks of seven rows are slow, and no different")

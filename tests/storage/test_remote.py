@@ -253,7 +253,7 @@ def test_missing_credentials_and_a_dead_server_are_one_line(store, process):
 
 KILLED = """
 import os, signal, sys
-from satclip_index.build import build_atlas
+from satclip_index.builder.build import build_atlas
 def progress(done, total):
     if done > total / 3:
         os.kill(os.getpid(), signal.SIGKILL)

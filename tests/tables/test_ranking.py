@@ -313,8 +313,8 @@ from pathlib import Path
 import duckdb, numpy as np
 import satclip_index as si
 from satclip_index import grid
-from satclip_index.candidates import Candidates
-from satclip_index.ranking import rank_table
+from satclip_index.tables.candidates import Candidates
+from satclip_index.tables.ranking import rank_table
 atlas, path = si.open_atlas(sys.argv[1]), sys.argv[2]
 query = atlas.embedding_at(36.82, -1.29)[0]
 found = rank_table(atlas.index(), query, Candidates.open(path), k=2000, apart_km=50.0, exclude_within_km=500.0,

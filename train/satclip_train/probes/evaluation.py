@@ -55,7 +55,7 @@ def evaluate(
     Parameters
     ----------
     features : mapping of str to (n, d) float64
-        As :func:`satclip_train.contenders.contenders` gives them.
+        As :func:`satclip_train.probes.baselines.contenders` gives them.
     target : Target
         Of the same rows.
     lon, lat : (n,) float64

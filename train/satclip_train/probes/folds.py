@@ -74,7 +74,7 @@ def probe(
     Notes
     -----
     Ridge regression; for labels, ridge on their indicator columns and the largest wins. The penalty is chosen anew for
-    each fold, by leaving out others of the folds: see :class:`satclip_train.ridge.RidgeFolds`.
+    each fold, by leaving out others of the folds: see :class:`satclip_train.probes.ridge.RidgeFolds`.
     """
     x = np.asarray(features, dtype=np.float64)
     lon, lat = check_coordinates(lon, lat)

@@ -56,7 +56,7 @@ def evaluate_table(
     lon, lat : str, optional
         Columns of degrees; by default those with the usual names.
     continent_column : str, optional
-        What to hold out together, in place of the continents of :func:`satclip_index.cities.continents`.
+        What to hold out together, in place of the continents of :func:`satclip_index.geo.gazetteer.continents`.
     folds, seeds, mlp, block_degrees, progress
         As for :func:`evaluate`.
     tell : function, optional

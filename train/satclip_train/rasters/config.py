@@ -23,7 +23,7 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True)
 class PointsConfig:
-    """Which points are drawn; see :class:`satclip_train.points.PointSampler`."""
+    """Which points are drawn; see :class:`satclip_train.rasters.point_sampling.PointSampler`."""
 
     sea_share: float = 0.1
     lit_share: float = 0.1
@@ -33,7 +33,7 @@ class PointsConfig:
 
 @dataclass(frozen=True, slots=True)
 class TowerConfig:
-    """What the vision tower sees; see :class:`satclip_train.towers.RandomConvTower`."""
+    """What the vision tower sees; see :class:`satclip_train.rasters.random_conv_tower.RandomConvTower`."""
 
     scales: tuple[Scale, ...] = (Scale(50, 8), Scale(150, 10), Scale(450, 12))
     weights: dict[str, float] = field(default_factory=lambda: dict.fromkeys(GROUPS, 1.0))
@@ -45,7 +45,10 @@ class TowerConfig:
 
 @dataclass(frozen=True, slots=True)
 class PositionConfig:
-    """Which functions of position should stay readable; see :class:`satclip_train.position.PositionBumps`."""
+    """Which functions of position the embedding should keep.
+
+    See :class:`satclip_train.rasters.position_bumps.PositionBumps`.
+    """
 
     anchors: int = 400
     widths_km: tuple[float, ...] = (800.0, 2500.0)
@@ -86,7 +89,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True, slots=True)
 class SimilarityConfig:
-    """What a cosine should mean; see :func:`satclip_train.similarity.similarity_map`."""
+    """What a cosine should mean; see :func:`satclip_train.rasters.similarity_map.similarity_map`."""
 
     nearness_share: float = 0.1
     nearness_km: float = 800.0

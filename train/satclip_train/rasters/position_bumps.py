@@ -21,7 +21,7 @@ class PositionBumps:
     widths_km : sequence of float
         Standard deviations of the bumps; every anchor has one of each.
     keep, shrinkage : int, float
-        See :meth:`satclip_train.towers.Whitening.fit`.
+        See :meth:`satclip_train.rasters.random_conv_tower.Whitening.fit`.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ def similarity_map(
     looks : (n, e) float32
         What the vision tower saw there.
     nearness : (n, f) float32
-        Smooth functions of position; see :class:`satclip_train.position.PositionBumps`.
+        Smooth functions of position; see :class:`satclip_train.rasters.position_bumps.PositionBumps`.
     nearness_share, rest_share : float
         Variance given to what predicts nearness, and to all directions alike, against 1 for what predicts looks.
 

@@ -17,7 +17,7 @@ from satclip_index.encoder.location_encoder import Encoder, Hyperparameters, Sir
 from satclip_index.errors import DataError
 
 from ..losses import ContrastiveHead
-from .analogue_agreement import analogue_agreement
+from .agreement import analogue_agreement
 from .batches import Batch, Prefetcher, degree_weights, fresh_batches
 from .config import Config, EncoderConfig, TrainingConfig, read_config
 from .imagery import Imagery

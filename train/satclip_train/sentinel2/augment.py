@@ -25,7 +25,7 @@ def reflectance(pixels: Tensor, *, offset: int = 0) -> Tensor:
     Parameters
     ----------
     pixels : (..., 12, height, width) uint16
-        Bands in the order of :data:`satclip_train.tiles.BANDS`.
+        Bands in the order of :data:`satclip_train.sentinel2.tiles.BANDS`.
     offset : int
         Subtracted first, down to 0: 1000 for images of processing baseline 04.00 and later that were not harmonised.
 

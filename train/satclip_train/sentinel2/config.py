@@ -32,7 +32,7 @@ class TilesConfig:
 
 @dataclass(frozen=True, slots=True)
 class VisionConfig:
-    """The frozen tower; see :func:`satclip_train.vision.load_tower`."""
+    """The frozen tower; see :func:`satclip_train.sentinel2.vision_towers.load_tower`."""
 
     name: str = "resnet18"
     weights: str = "moco"  # or none, or a file

@@ -6,7 +6,7 @@ from satclip_index.errors import ConfigError, DataError
 from satclip_train.sentinel2.augment import Views, jitter, middle
 from satclip_train.sentinel2.vision_towers import head_alone, identify_weights, load_tower, make_tower
 
-from .s2_fixtures import ROOT  # noqa: F401  (skips this file where the extra is missing)
+from .fixtures import ROOT  # noqa: F401  (skips this file where the extra is missing)
 
 IMAGES = torch.rand(2, 13, 256, 256, generator=torch.Generator().manual_seed(0))
 

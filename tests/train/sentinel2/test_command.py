@@ -7,7 +7,7 @@ from satclip_cli.main import main
 from satclip_index.encoder.location_encoder import Encoder
 from satclip_train.sentinel2.compute_features import compute_features
 
-from .s2_fixtures import environment, satclip_index, small_config, to_toml, write_data_set
+from .fixtures import environment, satclip_index, small_config, to_toml, write_data_set
 
 
 @pytest.fixture(scope="module")

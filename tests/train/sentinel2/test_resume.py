@@ -15,7 +15,7 @@ from satclip_train.sentinel2.augment import draw_seed
 from satclip_train.sentinel2.compute_features import compute_features
 from satclip_train.sentinel2.train import train_on_tiles
 
-from .s2_fixtures import COMMAND, environment, losses, small_config, to_toml, write_data_set
+from .fixtures import COMMAND, environment, losses, small_config, to_toml, write_data_set
 
 TOLERANCE = 1e-6
 

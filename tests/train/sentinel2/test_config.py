@@ -5,7 +5,7 @@ import pytest
 from satclip_index.errors import ConfigError
 from satclip_train.sentinel2.config import OptimConfig, is_tiles_config, read_s2_config
 
-from .s2_fixtures import ROOT, small_config, to_toml
+from .fixtures import ROOT, small_config, to_toml
 
 CONFIGS = ROOT / "train" / "configs"
 RELEASED = [f"satclip-{tower}-l{degree}" for tower in ("resnet18", "resnet50", "vit16") for degree in (10, 40)]

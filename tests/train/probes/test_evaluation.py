@@ -16,7 +16,7 @@ from satclip_train.probes.table_report import evaluate_table
 from satclip_train.probes.target import find_target
 from satclip_train.rasters.point_sampling import uniform_points
 
-from ..conftest import SHARED
+from ...conftest import SHARED
 
 TABLES = SHARED / "tables"
 ROWS = 600

@@ -8,7 +8,7 @@ from satclip_index.errors import DataError
 from satclip_train.sentinel2.augment import reflectance
 from satclip_train.sentinel2.tiles import BANDS, open_tiles
 
-from .s2_fixtures import SHARED, needs_shared, write_data_set, write_shards, write_table, write_tile
+from .fixtures import SHARED, needs_shared, write_data_set, write_shards, write_table, write_tile
 
 
 @pytest.fixture(scope="module")

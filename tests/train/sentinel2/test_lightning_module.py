@@ -17,7 +17,7 @@ from satclip_train.sentinel2.lightning_module import SatClipModule, rate_share
 from satclip_train.sentinel2.losses import batch_loss
 from satclip_train.sentinel2.train import make_tower_for, make_trainer, train_on_tiles
 
-from .s2_fixtures import losses, small_config, write_data_set, write_tile
+from .fixtures import losses, small_config, write_data_set, write_tile
 
 RNG = torch.Generator().manual_seed(0)
 PLACES, IMAGES, FEATURES = (torch.randn(6, 4, generator=RNG, dtype=torch.float64) for _ in range(3))

@@ -26,9 +26,9 @@ from satclip_train.sentinel2.config import (
     VisionConfig,
 )
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 SHARED = ROOT.parent / "shared" / "data" / "s2"
-COMMAND = Path(__file__).with_name("s2_command.py")
+COMMAND = Path(__file__).with_name("command.py")
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data/s2")
 
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from .s2_fixtures import ROOT, SHARED, needs_shared, satclip_index
+from .fixtures import ROOT, SHARED, needs_shared, satclip_index
 
 PAGE = ROOT / "docs" / "training.md"
 

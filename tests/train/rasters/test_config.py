@@ -67,6 +67,6 @@ def test_a_missing_path_a_missing_file_and_bad_toml_are_one_clear_line(tmp_path)
 
 
 def test_the_committed_configuration_is_valid():
-    config = read_config(Path(__file__).parents[2] / "train" / "configs" / "bluemarble.toml")
+    config = read_config(Path(__file__).parents[3] / "train" / "configs" / "bluemarble.toml")
     assert config.name == "bluemarble"
     assert config.encoder.embed_dim == 256

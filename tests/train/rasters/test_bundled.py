@@ -8,7 +8,7 @@ import pytest
 from satclip_index.encoder.location_encoder import Encoder
 from satclip_train.probes.folds import baselines, probe
 
-from ..conftest import ROOT, SHARED
+from ...conftest import ROOT, SHARED
 
 TABLES = SHARED / "tables"
 pytestmark = [

@@ -17,7 +17,7 @@ from satclip_train.sentinel2.feature_cache import MANIFEST, open_cache
 from satclip_train.sentinel2.tiles import open_tiles
 from satclip_train.sentinel2.vision_towers import make_tower
 
-from .s2_fixtures import COMMAND, environment, small_config, to_toml, write_data_set, write_tile
+from .fixtures import COMMAND, environment, small_config, to_toml, write_data_set, write_tile
 
 
 @pytest.fixture(scope="module")

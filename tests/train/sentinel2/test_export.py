@@ -13,7 +13,7 @@ from satclip_train.sentinel2.lightning_parts import LightningModule
 from satclip_train.sentinel2.train import train_on_tiles
 from satclip_train.sentinel2.vision_towers import make_tower
 
-from .s2_fixtures import small_config, write_data_set
+from .fixtures import small_config, write_data_set
 
 LON, LAT = np.linspace(-180, 180, 200), np.linspace(-90, 90, 200)
 

@@ -9,9 +9,9 @@ import torch
 from satclip_train.sentinel2.compute_features import compute_features
 from satclip_train.sentinel2.config import LOSSES
 
-from .s2_fixtures import environment, losses, satclip_index, small_config, to_toml, write_data_set
+from .fixtures import environment, losses, satclip_index, small_config, to_toml, write_data_set
 
-SCRIPT = Path(__file__).with_name("s2_step.py")
+SCRIPT = Path(__file__).with_name("step.py")
 TOLERANCE = 1e-6
 
 
