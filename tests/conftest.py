@@ -135,9 +135,7 @@ def process(tmp_path):
 
     def run(*arguments, atlas=None, env=None, cwd=None, text=True, **options):
         extra = dict(env or {}) | ({"SATCLIP_ATLAS": str(getattr(atlas, "path", atlas))} if atlas is not None else {})
-        return finished(
-            [*CLI, *arguments], text=text, cwd=cwd or tmp_path, env=child_environment(extra), **options
-        )
+        return finished([*CLI, *arguments], text=text, cwd=cwd or tmp_path, env=child_environment(extra), **options)
 
     return run
 

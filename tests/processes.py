@@ -8,7 +8,7 @@ import subprocess
 # A test waits for what happens, however long that takes; after this many seconds nothing will happen any more.
 HANG_S = 3600
 
-# Python takes Ctrl-C for itself only where it was not started with the signal ignored, as a shell's background jobs are.
+# Python handles Ctrl-C only where it was not started with the signal ignored, as a shell's background jobs are.
 HEAR_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
 
 
@@ -35,3 +35,9 @@ def finished(arguments, *, input=None, **options):
     with started(arguments, **streams | options) as process:
         out, err = process.communicate(input, timeout=HANG_S)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+def signal_at(number, what):
+    """Return code that makes a process send itself a signal as it puts so many files into their places."""
+    hook = f"lambda event, _: event == 'os.rename' and next(count) == {number} and os.kill(os.getpid(), {int(what)})"
+    return f"import itertools, os, sys; count = itertools.count(1); sys.addaudithook({hook})"

@@ -1,5 +1,4 @@
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import torch
 from satclip_train.features import compute_features
 from satclip_train.s2config import LOSSES
 
+from ..processes import finished
 from .s2_fixtures import environment, losses, satclip_index, small_config, to_toml, write_data_set
 
 SCRIPT = Path(__file__).with_name("s2_step.py")
@@ -42,7 +42,7 @@ def steps(folder):
         out = folder / str(devices)
         out.mkdir()
         arguments = [sys.executable, SCRIPT, str(devices), str(out), *map(str, paths)]
-        done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=environment(), timeout=120)
+        done = finished(arguments, env=environment())
         assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
