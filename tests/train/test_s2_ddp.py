@@ -12,7 +12,10 @@ from ..processes import finished
 from .s2_fixtures import environment, losses, satclip_index, small_config, to_toml, write_data_set
 
 SCRIPT = Path(__file__).with_name("s2_step.py")
-TOLERANCE = 1e-6
+# Two processes add the same float32 terms in another order, which may cost one unit in the last place for each addition
+# on the way of a gradient. That is 794 features, 36, 32 and 16 inputs of the layers and 16 pairs, there and back through
+# all but the features: fewer than 1,000. A gather or a division by the number of processes that is missing costs half.
+TOLERANCE = 1000 * torch.finfo(torch.float32).eps
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +56,11 @@ def test_two_processes_have_the_loss_and_the_gradients_of_one(steps, loss):
     one, *two = (torch.load(file, weights_only=True) for file in files)
     assert (one["world"], two[0]["world"], two[1]["world"]) == (1, 2, 2)
     for each in two:
-        assert abs(each["loss"].item() - one["loss"].item()) < TOLERANCE
+        assert each["loss"].item() == pytest.approx(one["loss"].item(), rel=TOLERANCE)
         assert each["gradients"].keys() == one["gradients"].keys()
         for name, gradient in one["gradients"].items():
             assert gradient.abs().max() > 0, name
-            torch.testing.assert_close(each["gradients"][name], gradient, rtol=1e-5, atol=TOLERANCE, msg=name)
+            assert (each["gradients"][name] - gradient).norm() <= TOLERANCE * gradient.norm(), name
 
 
 @pytest.mark.slow
