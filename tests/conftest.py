@@ -142,6 +142,7 @@ def process(tmp_path):
 
 def child_environment(extra=None):
     path = os.pathsep.join([*(str(ROOT / part) for part in ("", "cli", "train")), os.environ.get("PYTHONPATH", "")])
-    dropped = ("SATCLIP_ATLAS", "FORCE_COLOR", "TTY_COMPATIBLE", "COVERAGE_PROCESS_START")
+    dropped = ("SATCLIP_ATLAS", "FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+    dropped += ("COVERAGE_PROCESS_START", "HF_HUB_OFFLINE", "HF_ENDPOINT", "RAY_ADDRESS", "AWS_PROFILE")
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
     return kept | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", "OMP_NUM_THREADS": "1"} | (extra or {})

@@ -11,7 +11,7 @@ from subprocess import STDOUT
 
 import pytest
 
-from .conftest import exit_code
+from .conftest import child_environment, exit_code
 from .printed import differences
 from .processes import finished
 
@@ -44,7 +44,7 @@ def _commands(body):
 def world(tmp_path_factory):
     """The folder in which `satclip-index build` was typed."""
     folder = tmp_path_factory.mktemp("world")
-    done = finished([COMMAND, "build"], cwd=folder)
+    done = finished([COMMAND, "build"], cwd=folder, env=child_environment())
     assert done.returncode == 0, done.stderr
     if TABLES.is_dir():
         shutil.copy(TABLES / "air_temperature_stations.csv", folder / "stations.csv")
@@ -72,7 +72,7 @@ def test_console_blocks_show_what_the_commands_print(world, body, request, monke
 
 def _as_a_process(arguments):
     """Return the exit code, and what a terminal shows: what is said and what is answered, as they come."""
-    done = finished([COMMAND, *arguments], stderr=STDOUT)
+    done = finished([COMMAND, *arguments], stderr=STDOUT, env=child_environment())
     return done.returncode, done.stdout
 
 
@@ -93,7 +93,7 @@ def _needs_no_tables(arguments):
 def test_python_blocks_run(world, body, request, monkeypatch):
     monkeypatch.chdir(world)
     if "README" in request.node.callspec.id:
-        done = finished([sys.executable, "-c", body])
+        done = finished([sys.executable, "-c", body], env=child_environment())
         assert done.returncode == 0, done.stderr
     else:
         exec(compile(body, "block", "exec"), {"__name__": "__main__"})
@@ -106,7 +106,7 @@ def test_links_between_pages_lead_somewhere():
 
 
 def test_the_readme_names_every_command_in_help():
-    help_text = finished([COMMAND, "--help"]).stdout
+    help_text = finished([COMMAND, "--help"], env=child_environment()).stdout
     commands = re.findall(r"^│ (\w+)  ", help_text, flags=re.MULTILINE)
     pages = "".join(page.read_text() for page in PAGES)
     assert set(commands) >= {"build", "like", "sql", "info", "train"}
