@@ -156,6 +156,16 @@ def process(tmp_path):
     return run
 
 
+@pytest.fixture(scope="session")
+def builders(encoder_file):
+    """Build in processes of their own, each a fork of one that has imported everything."""
+    from .builders import Builders
+
+    running = Builders(encoder_file)
+    yield running
+    running.end()
+
+
 def child_environment(extra=None):
     path = os.pathsep.join([*(str(ROOT / part) for part in ("", "cli", "train")), os.environ.get("PYTHONPATH", "")])
     dropped = ("SATCLIP_ATLAS", "FORCE_COLOR", "TTY_COMPATIBLE", "COVERAGE_PROCESS_START")

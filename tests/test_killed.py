@@ -1,10 +1,8 @@
 """Builds that are killed, at any moment and in any way, go on to the bytes of one that was not."""
 
-import json
 import random
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -12,68 +10,8 @@ import pytest
 import satclip_index as si
 from satclip_index.errors import SatclipIndexError
 
-from .conftest import child_environment
 from .oracles import make_encoder
 from .test_build import build, digests
-
-# Imports and compiled code take seconds, a build less: one process has them, and each build is a fork of it.
-BUILDERS = """
-import json, os, resource, sys, tempfile, time, traceback
-from satclip_index.build import build_atlas
-from satclip_index.encoder import Encoder
-from satclip_index.errors import OutputError
-encoder = Encoder.load(sys.argv[1])
-with tempfile.TemporaryDirectory() as folder:
-    build_atlas(folder + "/atlas", encoder=encoder, res=0, device="cpu")
-for line in sys.stdin:
-    job, status = json.loads(line), 1
-    limit, kill, after_s = job.pop("limit", None), job.pop("kill", None), job.pop("after_s", 0)
-    child = os.fork()
-    if not child:
-        try:
-            if limit:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-            build_atlas(encoder=encoder, device="cpu", **job)
-            status = 0
-        except (OutputError, KeyboardInterrupt) as error:
-            status = 28 if isinstance(error, OutputError) and "--resume" in str(error) else 2
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    if kill:
-        time.sleep(after_s)
-        os.kill(child, kill)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
-class Builders:
-    """A process that forks one build after another."""
-
-    def __init__(self, encoder_file):
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", BUILDERS, str(encoder_file)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=child_environment(),
-        )  # fmt: skip
-
-    def run(self, path, **job):
-        """Return the exit code of a build; by ``kill`` it gets that signal after ``after_s`` seconds."""
-        self._process.stdin.write(json.dumps({"path": str(path)} | job) + "\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
-
-    def end(self):
-        self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait(timeout=60)
-
-
-@pytest.fixture(scope="module")
-def builders(encoder_file):
-    running = Builders(encoder_file)
-    yield running
-    running.end()
 
 
 def timed(builders, path, **options):
