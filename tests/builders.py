@@ -43,13 +43,18 @@ for line in sys.stdin:
 """
 
 
+def threads(count):
+    """Return the environment of a process whose linear algebra has so many threads."""
+    return dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(count))
+
+
 class Builders:
-    """A process that forks one build after another."""
+    """A process of one thread that forks one build after another."""
 
     def __init__(self, encoder_file):
         self._process = subprocess.Popen(
             [sys.executable, "-c", BUILDERS, str(encoder_file)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=child_environment(),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=child_environment(threads(1)),
         )  # fmt: skip
 
     def run(self, path, **job):

@@ -10,6 +10,7 @@ from satclip_train.features import compute_features
 from satclip_train.s2config import LOSSES
 
 from .s2_fixtures import environment, losses, satclip_index, small_config, to_toml, write_data_set
+from .s2_step import take_steps
 
 SCRIPT = Path(__file__).with_name("s2_step.py")
 TOLERANCE = 1e-6
@@ -39,11 +40,11 @@ def steps(folder):
     """The same step by one process and by two, as s2_step.py keeps it."""
     paths = [to_toml(_config(folder, loss), folder / f"{loss}.toml") for loss in LOSSES]
     for devices in (1, 2):
-        out = folder / str(devices)
-        out.mkdir()
-        arguments = [sys.executable, SCRIPT, str(devices), str(out), *map(str, paths)]
-        done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=environment(), timeout=120)
-        assert done.returncode == 0, done.stderr[-3000:]
+        (folder / str(devices)).mkdir()
+    take_steps("1", folder / "1", *paths)
+    arguments = [sys.executable, SCRIPT, "2", folder / "2", *paths]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=environment(), timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
 
