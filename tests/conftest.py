@@ -141,6 +141,15 @@ def process(tmp_path):
     return run
 
 
+@pytest.fixture(scope="session")
+def builders(encoder_file):
+    """One process that builds again and again."""
+    from .builders import started_builders
+
+    with started_builders(encoder_file) as running:
+        yield running
+
+
 def child_environment(extra=None):
     path = os.pathsep.join([*(str(ROOT / part) for part in ("", "cli", "train")), os.environ.get("PYTHONPATH", "")])
     dropped = ("SATCLIP_ATLAS", "FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES", "TTY_COMPATIBLE", "TTY_INTERACTIVE")

@@ -1,81 +1,16 @@
 """Builds that are killed, at any moment and in any way, go on to the bytes of one that was not."""
 
-import json
 import random
 import signal
 import subprocess
-import sys
-from subprocess import PIPE
 
 import pytest
 
 import satclip_index as si
 from satclip_index.errors import SatclipIndexError
 
-from ..conftest import child_environment
 from ..oracles import make_encoder
-from ..processes import started
 from .test_build import build, digests
-
-# Imports and compiled code take seconds, a build less: one process has them, and each build is a fork of it.
-BUILDERS = """
-import json, os, resource, signal, sys, tempfile, threading, traceback
-from satclip_index.builder.build import build_atlas
-from satclip_index.encoder import Encoder
-from satclip_index.errors import OutputError
-signal.signal(signal.SIGINT, signal.default_int_handler)
-encoder = Encoder.load(sys.argv[1])
-with tempfile.TemporaryDirectory() as folder:
-    build_atlas(folder + "/atlas", encoder=encoder, res=0, device="cpu")
-for line in sys.stdin:
-    job, status = json.loads(line), 1
-    limit, kill, at, late_s, count = (job.pop(name, None) for name in ("limit", "kill", "at", "late_s", "count"))
-    child = os.fork()
-    if not child:
-        try:
-            if limit:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-            seen, late = [], threading.Timer(late_s or 0, os.kill, (os.getpid(), kill))
-            def hook(event, arguments):
-                if event in ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir"):
-                    seen.append(event)
-                    if len(seen) == at:
-                        late.start() if late_s else os.kill(os.getpid(), kill)
-            sys.addaudithook(hook)
-            build_atlas(encoder=encoder, device="cpu", **job)
-            if count:
-                number = len(seen)
-                with open(count, "w") as file:
-                    file.write(str(number))
-            status = 0
-        except (OutputError, KeyboardInterrupt) as error:
-            status = 28 if isinstance(error, OutputError) and "--resume" in str(error) else 2
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
-class Builders:
-    """A process that forks one build after another."""
-
-    def __init__(self, process):
-        self._process = process
-
-    def run(self, path, **job):
-        """Return the exit code of a build; it gets the signal ``kill`` at a use of a file, or ``late_s`` after that."""
-        self._process.stdin.write(json.dumps({"path": str(path)} | job) + "\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
-
-
-@pytest.fixture(scope="module")
-def builders(encoder_file):
-    command = [sys.executable, "-c", BUILDERS, encoder_file]
-    with started(command, stdin=PIPE, stdout=PIPE, text=True, env=child_environment()) as process:
-        yield Builders(process)
 
 
 def counted(builders, path, **options):

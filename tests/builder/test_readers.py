@@ -69,7 +69,7 @@ def test_readers_in_threads_get_the_answers_of_one_alone(atlas, count):
         assert found == expected
 
 
-@pytest.mark.parametrize("count", [3, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [2, pytest.param(50, marks=pytest.mark.slow)])
 def test_readers_in_processes_get_the_same_answers(atlas, count):
     found = ask_in_processes(atlas, count)
     assert len(set(found)) == 1

@@ -88,7 +88,7 @@ def adjacent_by_h3(cells):
 
 
 @pytest.mark.parametrize("share", [1.0, 0.4])
-@pytest.mark.parametrize("res", [0, 1, 2, 3])
+@pytest.mark.parametrize("res", [0, 1, 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_adjacent_pairs_are_those_of_h3_each_once(res, share):
     rng = np.random.default_rng(res)
     cells = rng.permutation(grid.cells_at(res))[: int(share * grid.cell_count(res))]

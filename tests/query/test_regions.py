@@ -53,7 +53,7 @@ def regions_by_walking(cells):
 
 
 @st.composite
-def cell_sets(draw, most=3):
+def cell_sets(draw, most):
     """Draw distinct cells in any order: scattered ones, or what a smooth field makes patches of."""
     res, seed = draw(st.integers(1, most)), draw(st.integers(0, 2**32 - 1))
     rng, cells = np.random.default_rng(seed), grid.cells_at(res)
@@ -85,18 +85,25 @@ def check_outline(cells):
     return shape
 
 
+MOST = pytest.mark.parametrize("most", [2, pytest.param(3, marks=pytest.mark.slow)])
+
+
+@MOST
 @settings(max_examples=25)
-@given(cell_sets())
-def test_regions_are_those_of_a_walk_over_neighbours(cells):
+@given(st.data())
+def test_regions_are_those_of_a_walk_over_neighbours(most, data):
+    cells = data.draw(cell_sets(most))
     label = contiguous(cells)
     assert label.dtype == np.int64
     expected = regions_by_walking(cells)
     assert [np.flatnonzero(label == i).tolist() for i in range(label.max() + 1)] == expected
 
 
+@MOST
 @settings(max_examples=25)
-@given(cell_sets(), st.integers(1, 5))
-def test_a_group_says_what_its_cells_say(cells, levels):
+@given(st.data(), st.integers(1, 5))
+def test_a_group_says_what_its_cells_say(most, data, levels):
+    cells = data.draw(cell_sets(most))
     similarity = np.random.default_rng(0).integers(0, levels, cells.size).astype(np.float32) / 10
     regions = group(cells, similarity)
     rows = [np.flatnonzero(regions.label == i) for i in range(len(regions))]
@@ -136,14 +143,18 @@ def test_the_outline_of_the_whole_earth_is_the_whole_map(res):
 
 @pytest.mark.parametrize(("res", "radius"), [(1, 0), (1, 3), (2, 0), (2, 1), (2, 4), (3, 0), (3, 2), (3, 4)])
 @pytest.mark.parametrize("where", WHERE)
-def test_a_neighbourhood_anywhere_and_all_but_it(where, res, radius):
+def test_a_neighbourhood_anywhere_is_outlined(where, res, radius):
     cells = disk(*where, res, radius)
     shape = check_outline(cells)
     pieces = len(getattr(shape, "geoms", [shape]))
     assert pieces == (2 if shape.bounds[0] == -180 and abs(shape.bounds[3]) < 90 and shape.bounds[1] > -90 else 1)
     assert (contiguous(cells) == 0).all()
-    if radius == res - 1:
-        check_outline(but(cells))
+
+
+@pytest.mark.parametrize(("res", "radius"), [(1, 0), (2, 1), pytest.param(3, 2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("where", WHERE)
+def test_all_but_a_neighbourhood_anywhere_is_outlined(where, res, radius):
+    check_outline(but(disk(*where, res, radius)))
 
 
 @pytest.mark.parametrize("where", WHERE)

@@ -8,6 +8,8 @@ from pathlib import Path
 import duckdb
 import h3
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -91,11 +93,11 @@ def brute(columns, values, query, res, *, k, examples, exclude_within_km, apart_
 def write(path, values, kind):
     """Write rows of a number and what says where they are."""
     if kind == "points.parquet":
-        named = ["lon DOUBLE", "lat DOUBLE"]
-        rows = [(i, *value) for i, value in enumerate(values)]
+        columns = {
+            name: pa.array([value[i] for value in values], pa.float64()) for i, name in enumerate(("lon", "lat"))
+        }
     elif kind in ("uint64.parquet", "int64.parquet"):
-        named = ["h3 UBIGINT" if kind.startswith("u") else "h3 BIGINT"]
-        rows = [(i, value) for i, value in enumerate(values)]
+        columns = {"h3": pa.array(values, pa.uint64() if kind.startswith("u") else pa.int64())}
     else:
         forms = {"hex.csv": "{:x}", "0x.csv": "0x{:X}", "cells.csv": "{}"}
         with path.open("w", newline="") as file:
@@ -106,11 +108,7 @@ def write(path, values, kind):
                 cells = ["" if value is None else forms[kind].format(value) for value in values]
                 writer.writerows([["n", "hex"], *enumerate(cells)])
         return
-    with duckdb.connect() as connection:
-        connection.execute(f"CREATE TABLE t (n BIGINT, {', '.join(named)})")
-        if rows:
-            connection.executemany(f"INSERT INTO t VALUES ({', '.join('?' * len(rows[0]))})", rows)
-        connection.execute(f"COPY t TO '{path}' (FORMAT parquet, ROW_GROUP_SIZE 2048)")
+    pq.write_table(pa.table({"n": pa.array(range(len(values)), pa.int64())} | columns), path)
 
 
 def random_rows(rng, count, kind):
@@ -227,8 +225,10 @@ def test_many_rows_far_apart_are_what_one_by_one_gives(atlas, tmp_path):
         if (np.linalg.norm(points - here[i], axis=1) >= chord).all():
             taken.append(order.row[i])
             points = np.vstack([points, here[i]])
+        if len(taken) == 3000:
+            break
     assert 1000 < len(found) == min(3000, len(taken))
-    assert found.row.tolist() == taken[:3000]
+    assert found.row.tolist() == taken
 
 
 def test_a_failing_condition_is_one_line(atlas, tmp_path):

@@ -10,6 +10,7 @@ from satclip_train.sentinel2.config import LOSSES
 
 from ...processes import finished
 from .fixtures import environment, losses, satclip_index, small_config, to_toml, write_data_set
+from .step import take_steps
 
 SCRIPT = Path(__file__).with_name("step.py")
 # Two processes add the same float32 terms in another order, which can cost one unit in the last place for each addition
@@ -39,14 +40,14 @@ def _config(folder, loss):
 
 @pytest.fixture(scope="module")
 def steps(folder):
-    """The same step by one process and by two, as s2_step.py keeps it."""
+    """The same step by one process and by two, as step.py keeps it."""
     paths = [to_toml(_config(folder, loss), folder / f"{loss}.toml") for loss in LOSSES]
     for devices in (1, 2):
-        out = folder / str(devices)
-        out.mkdir()
-        arguments = [sys.executable, SCRIPT, str(devices), str(out), *map(str, paths)]
-        done = finished(arguments, env=environment())
-        assert done.returncode == 0, done.stderr[-3000:]
+        (folder / str(devices)).mkdir()
+    take_steps("1", folder / "1", *paths)
+    arguments = [sys.executable, SCRIPT, "2", folder / "2", *paths]
+    done = finished(arguments, env=environment())
+    assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
 
