@@ -50,7 +50,8 @@ demo: $(VENV)/.cpu
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python $(FAST)
 
-# These two follow what the package index has today, so they install at every run. Python 3.11 has wheels of every lowest version.
+# These two install at every run, since the newest versions change. The lowest have wheels for Python 3.11, and warn of what newer
+# libraries deprecate, which is no error there.
 test-newest:
 	$(PYTHON) -m venv $(VENV)-newest
 	$(VENV)-newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[dev]'
@@ -62,7 +63,7 @@ test-lowest:
 	echo 'torch==$(TORCH)' | $(VENV)-lowest/bin/uv pip compile --quiet --upgrade --resolution lowest-direct --extra dev \
 	  --python $(VENV)-lowest/bin/python --output-file $(VENV)-lowest/constraints.txt pyproject.toml -
 	$(VENV)-lowest/bin/python -m pip install --quiet --constraint $(VENV)-lowest/constraints.txt --editable '.[dev]'
-	OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python $(FAST)
+	OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python $(FAST) -W default::DeprecationWarning -W default::FutureWarning
 
 # They drive chromium (Debian: apt-get install chromium).
 test-browser: $(VENV)/.dev
