@@ -69,8 +69,8 @@ class Builders:
         """Return the exit code of a build; ``error`` is then the kind and the text of an error of ours, or None.
 
         The build gets the signal ``kill`` at the ``at``-th use of a file, or ``late_s`` seconds after that; it kills
-        itself once more than ``die_above`` cells are done. No file may grow beyond ``limit`` bytes. The number of uses of
-        files is written to the file ``count``.
+        itself once more than ``die_above`` cells are done. No file may grow beyond ``limit`` bytes. The file ``count``
+        gets the number of uses.
         """
         self._process.stdin.write(json.dumps({"path": str(path)} | job) + "\n")
         self._process.stdin.flush()

@@ -88,10 +88,14 @@ class Candidates:
             If DuckDB does not take the condition.
         """
         source = Source.open(path)
-        position = find_position(path, source.types, lon=lon, lat=lat, cell=cell, cells=True)
-        if where is not None:
-            with source.cursor() as connection:
-                check_condition(connection, where, "numbered")
+        try:
+            position = find_position(path, source.types, lon=lon, lat=lat, cell=cell, cells=True)
+            if where is not None:
+                with source.cursor() as connection:
+                    check_condition(connection, where, "numbered")
+        except BaseException:
+            source.close()  # the traceback refers to it, and may outlive this call by a collection of garbage
+            raise
         return cls(source, position, where)
 
     def numbers(self) -> list[str]:

@@ -1,6 +1,7 @@
 """A user's table, opened: a file, or Arrow in memory, as one relation of DuckDB's whose memory is bounded."""
 
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -35,6 +36,7 @@ class Source:
         self, connection: Connection, types: dict[str, str], name: str, rows: int | None, table: Any = None
     ) -> None:
         self._connection, self._table, self._read = connection, table, False
+        self._finalizer: Callable[[], object] | None = None
         self.types, self.name, self.rows = types, name, rows
 
     @classmethod
@@ -68,8 +70,13 @@ class Source:
         except BaseException:
             _close(connection, folder)
             raise
-        weakref.finalize(made, _close, connection, folder)
+        made._finalizer = weakref.finalize(made, _close, connection, folder)
         return made
+
+    def close(self) -> None:
+        """Close the database and delete the copy of the table, before the last reference to this goes."""
+        if self._finalizer is not None:
+            self._finalizer()
 
     def cursor(self) -> Connection:
         """Return another connection to the table's database, whose memory is bounded; close it.
