@@ -121,7 +121,7 @@ class Truth:
 def ask_ours(truth: Truth, k: int, name: str, i: int) -> np.ndarray:
     """Return the cells that our search finds."""
     question, index = truth.question(i, k, QUESTIONS[name][1]), truth.atlas.index(truth.res)
-    found = index.engine.top(question.query(truth.atlas.vectors_of), k, question.where(index))
+    found = index.engine.top(question.query(truth.atlas), k, question.where(index))
     return index.cells[found.rows]
 
 

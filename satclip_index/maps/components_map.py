@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ..search.index import Index, Indexed
+from ..search.embedding_source import EmbeddingSource
+from ..search.index import Index
 from ..search.principal_components import Components
 from .heatmap import Bounds, check_bounds, fitting_res, pixels_of, view_of
 from .map_contents import Picture
@@ -13,7 +14,7 @@ _DARKEST, _BRIGHTEST = 2.0, 98.0  # percentiles of what is shown that get the en
 
 
 def components_picture(
-    atlas: Indexed, components: Components, bounds: Bounds, width: int, *, res: int | None, land_only: bool
+    atlas: EmbeddingSource, bounds: Bounds, width: int, *, res: int | None, land_only: bool
 ) -> Picture:
     """Return a picture of what varies most among the embeddings; as :meth:`Atlas.plot` has it."""
     bounds = check_bounds(bounds)
@@ -22,7 +23,7 @@ def components_picture(
     view = view_of(index, bounds, width, height)
     shown = index.tree.rows.land[view.rows] != 0 if land_only else np.ones(view.rows.size, bool)
     colors = np.zeros((view.rows.size + 1, 4), np.uint8)  # the last, which -1 stands for, is left clear
-    colors[:-1][shown, :3] = _stretched(projected(index, components, view.rows[shown]))
+    colors[:-1][shown, :3] = _stretched(projected(index, atlas.components, view.rows[shown]))
     colors[:-1][shown, 3] = 255
     share = sum(atlas.manifest.components["variance_shares"][:3])
     return Picture(

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from ..errors import QueryError
 from ..geo import grid, sphere
-from ..search.index import Index, Indexed
+from ..search.embedding_source import EmbeddingSource
+from ..search.index import Index
 from ..storage.manifest import Manifest
 from .map_contents import Bounds as Bounds
 
@@ -59,11 +60,11 @@ class HeatMaps:
 
     Parameters
     ----------
-    atlas : Atlas
+    atlas : EmbeddingSource
         Which cells lie under the pixels of a view is looked up once, and kept for the 32 views last asked for.
     """
 
-    def __init__(self, atlas: Indexed) -> None:
+    def __init__(self, atlas: EmbeddingSource) -> None:
         self._atlas = atlas
         self._view = lru_cache(maxsize=_VIEWS)(self._looked_up)
 
@@ -121,7 +122,7 @@ class HeatMaps:
 
 
 def heat_map(
-    atlas: Indexed,
+    atlas: EmbeddingSource,
     query: NDArray[np.float32],
     bounds: Bounds = WORLD,
     width: int = 900,

@@ -9,7 +9,7 @@ from ..geo import grid
 from ..geo.areas import Area
 from ..geo.places import Place
 from ..maps.map_contents import Example, Line
-from ..search.index import Indexed
+from ..search.embedding_source import EmbeddingSource
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -18,7 +18,7 @@ class Scene:
 
     Attributes
     ----------
-    atlas : Atlas
+    atlas : EmbeddingSource
     query : (dim,) float32
         The vector that every cell was compared with.
     res : int
@@ -30,7 +30,7 @@ class Scene:
         Whether answers had to be land.
     """
 
-    atlas: Indexed
+    atlas: EmbeddingSource
     query: NDArray[np.float32]
     res: int
     examples: tuple[Example, ...] = ()

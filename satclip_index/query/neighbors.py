@@ -21,6 +21,7 @@ from ..maps.color_scale import Scale
 from ..maps.heatmap import WORLD, check_bounds, heat_map, pixels_of
 from ..maps.map_contents import Bounds, Picture, check_installed, check_map_path, lines_of_geojson
 from ..storage.atomic import replacing
+from ..storage.manifest import ResolutionEntry
 from ._map_context import Scene
 from .notebook_html import html_table, png_html
 
@@ -34,6 +35,29 @@ if TYPE_CHECKING:
 _SHOWN_ROWS = 60  # in a notebook
 _NOT_COLUMNS = ("query", "extra", "outlines", "table", "scene")
 _MAP_PIXELS, _NOTEBOOK_PIXELS = 1168, 868  # across
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matches:
+    """Places that a search found, most similar first.
+
+    Attributes
+    ----------
+    cell : (n,) uint64
+        H3 cells.
+    lon, lat : (n,) float64
+        Degrees: the center of the cell, or the point of a table's row.
+    similarity : (n,) float32
+        Inner product of stored vectors, in [-1, 1].
+    distance_km : (n,) float64
+        Great-circle distance to the nearest example.
+    """
+
+    cell: Cells
+    lon: NDArray[np.float64]
+    lat: NDArray[np.float64]
+    similarity: NDArray[np.float32]
+    distance_km: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,36 +109,43 @@ class Neighbors:
     scene: Scene | None = field(default=None, repr=False)
 
     @classmethod
-    def at(
+    def from_matches(
         cls,
-        cell: Cells,
-        lon: NDArray[np.float64],
-        lat: NDArray[np.float64],
-        *,
-        similarity: NDArray[np.float32],
-        percentile: NDArray[np.float64],
-        distance_km: NDArray[np.float64],
+        matches: Matches,
+        entry: ResolutionEntry,
         query: dict[str, Any],
+        *,
         extra: dict[str, NDArray[Any]] | None = None,
         outlines: Sequence[dict[str, Any]] | None = None,
         table: "pa.Table | None" = None,
+        scene: Scene | None = None,
     ) -> Self:
-        """Return places in their order, with rank, nearest city and country filled in."""
-        names, countries = nearest_cities(lon, lat)
+        """Return matches in their order, with rank, percentile, nearest city and country added.
+
+        Parameters
+        ----------
+        matches : Matches
+        entry : ResolutionEntry
+            The resolution that was searched: its random pairs give the percentiles.
+        query, extra, outlines, table, scene :
+            As in the class.
+        """
+        cities, countries = nearest_cities(matches.lon, matches.lat)
         return cls(
-            rank=np.arange(1, cell.size + 1),
-            cell=cell,
-            lon=lon,
-            lat=lat,
-            similarity=similarity,
-            percentile=percentile,
-            distance_km=distance_km,
-            nearest_city=np.array(names, dtype=object),
+            rank=np.arange(1, matches.cell.size + 1),
+            cell=matches.cell,
+            lon=matches.lon,
+            lat=matches.lat,
+            similarity=matches.similarity,
+            percentile=entry.percentile(matches.similarity),
+            distance_km=matches.distance_km,
+            nearest_city=np.array(cities, dtype=object),
             country=np.array(countries, dtype=object),
             query=query,
             extra=extra or {},
             outlines=outlines,
             table=table,
+            scene=scene,
         )
 
     def __len__(self) -> int:

@@ -14,10 +14,11 @@ from ..geo import sphere
 from ..geo.areas import Area, Box
 from ..geo.geojson_shapes import read_shape
 from ..geo.places import Place, places_of
+from ..search.embedding_source import EmbeddingSource
 from ..search.engine import Filter, Ranges
 from ..search.geo_filters import MANY_POINTS, away_from, complement, disks, intersection, rows_in, union
-from ..search.index import Index, Indexed
-from ..search.place_vectors import VectorsOf, normalized, vector_of
+from ..search.index import Index
+from ..search.place_vectors import normalized, vector_of
 from ..storage.manifest import ResolutionEntry
 from ._map_context import Scene, example_of
 
@@ -137,7 +138,7 @@ class Question:
             k = DEFAULT_K
         return cls(tuple(wanted), tuple(unwanted), res, check_k(k), *distances, bounds, bool(ocean), least)
 
-    def query(self, vectors_of: VectorsOf) -> NDArray[np.float32]:
+    def query(self, atlas: EmbeddingSource) -> NDArray[np.float32]:
         """Return the vector to be like, (dim,) float32.
 
         Notes
@@ -145,20 +146,20 @@ class Question:
         The vector of one example, the unit weighted mean of several, and with unwanted ones the unit vector along
         2 mean(wanted) - mean(unwanted) (Rocchio 1971). An area counts as the unit mean of its cells.
         """
-        wanted = [self.vector(place, vectors_of) for place in self.wanted]
+        wanted = [self.vector(atlas, place) for place in self.wanted]
         if len(wanted) == 1 and not self.unwanted:
             return wanted[0]
         query: NDArray[np.float64] = np.average(
             np.stack(wanted).astype(np.float64), axis=0, weights=[item.weight for item in self.wanted]
         )
         if self.unwanted:
-            unwanted = np.stack([self.vector(place, vectors_of) for place in self.unwanted]).astype(np.float64)
+            unwanted = np.stack([self.vector(atlas, place) for place in self.unwanted]).astype(np.float64)
             query = 2 * query - np.average(unwanted, axis=0, weights=[item.weight for item in self.unwanted])
         return normalized(query, "examples")
 
-    def vector(self, place: Place, vectors_of: VectorsOf) -> NDArray[np.float32]:
+    def vector(self, atlas: EmbeddingSource, place: Place) -> NDArray[np.float32]:
         """Return the vector of one example, (dim,) float32."""
-        return vector_of(place, self.res, vectors_of)
+        return vector_of(atlas, place, self.res)
 
     def examples(self) -> sphere.PointSet:
         """Return where the wanted examples are."""
@@ -182,7 +183,7 @@ class Question:
             least=self.least,
         )
 
-    def scene(self, atlas: Indexed, query: NDArray[np.float32]) -> Scene:
+    def scene(self, atlas: EmbeddingSource, query: NDArray[np.float32]) -> Scene:
         """Return what a map of the answer needs; ``query`` as :meth:`query` gives it."""
         examples = [example_of(place, wanted=True) for place in self.wanted]
         examples += [example_of(place, wanted=False) for place in self.unwanted]

@@ -9,13 +9,12 @@ from ..errors import QueryError
 from ..geo import grid, sphere
 from ..geo.gazetteer import nearest_cities
 from ..progress import Progress
+from ..search.embedding_source import EmbeddingSource
 from ..search.engine import Filter
 from ..search.geo_filters import intersection, ranges_of
 from ..search.greedy_selection import Walk
-from ..search.index import Index
 from ..search.nearest_neighbors import nearest_cells
-from ..storage.manifest import ResolutionEntry
-from .neighbors import Neighbors
+from .neighbors import Matches, Neighbors
 from .question import Bounds, check_km
 
 
@@ -47,15 +46,9 @@ class Unusual:
         }
 
 
-def unusual_cells(
-    rules: Unusual,
-    index: Index,
-    entry: ResolutionEntry,
-    asked: dict[str, Any],
-    *,
-    progress: Progress | None = None,
-) -> Neighbors:
+def unusual_cells(atlas: EmbeddingSource, res: int, rules: Unusual, *, progress: Progress | None = None) -> Neighbors:
     """Return the cells whose best match far away is worst, the most unusual first, ties by cell."""
+    index = atlas.index(res)
     ranges = rules.bounds.ranges(index)
     if not rules.ocean:
         ranges.append(ranges_of(index.tree.rows.land.astype(bool)))
@@ -64,9 +57,9 @@ def unusual_cells(
         spans = intersection(*ranges)
         rows = np.concatenate([np.arange(start, stop) for start, stop in spans] or [rows[:0]])
     found = nearest_cells(
-        index,
+        atlas,
         index.cells[rows],
-        lambda cells: index.vectors.of_rows(np.searchsorted(index.cells, cells)),
+        res,
         1,
         Filter(land_only=not rules.ocean),
         away_km=rules.beyond_km,
@@ -87,14 +80,18 @@ def unusual_cells(
     at = taken["at"]
     match_lon, match_lat = grid.cell_centers(match[at])
     city, country = nearest_cities(match_lon, match_lat)
-    return Neighbors.at(
-        cell[at],
-        taken["lon"],
-        taken["lat"],
+    matches = Matches(
+        cell=cell[at],
+        lon=taken["lon"],
+        lat=taken["lat"],
         similarity=similarity[at],
-        percentile=entry.percentile(similarity[at]),
         distance_km=sphere.distances_km(taken["lon"], taken["lat"], match_lon, match_lat),
-        query=asked | {"compared_cells": int(cell.size)},
+    )
+    description = rules.describe() | {"res": res, "encoder": atlas.manifest.encoder["name"], "exact": True}
+    return Neighbors.from_matches(
+        matches,
+        atlas.manifest.entry(res),
+        description | {"compared_cells": int(cell.size)},
         extra={
             "uniqueness": 100.0 * better[at] / max(1, cell.size - 1),
             "match_cell": match[at],

@@ -1,3 +1,4 @@
+from .embedding_source import EmbeddingSource as EmbeddingSource
 from .engine import Engine as Engine
 from .engine import Filter as Filter
 from .index import Index as Index

@@ -1,7 +1,7 @@
 """One resolution of an atlas, opened: its rows, their vectors, and the search over them."""
 
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,12 +68,3 @@ class Index:
         rows[order] = np.searchsorted(self.cells, cells[order])
         held = self.cells[np.minimum(rows, self.cells.size - 1)] == cells
         return np.where(held, rows, -1)
-
-
-class Indexed(Protocol):
-    """An atlas, as far as a picture of it needs one."""
-
-    manifest: Manifest
-
-    def index(self, res: int | None = None) -> Index:
-        """Return one of its resolutions, the finest unless told otherwise."""

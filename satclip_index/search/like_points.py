@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 
 from ..concurrency import in_order
 from ..geo import grid, sphere
+from .embedding_source import EmbeddingSource
 from .engine import Filter
 from .geo_filters import disks
-from .index import Index
 from .nearest_neighbors import GROUP_ABOVE
-from .place_vectors import VectorsOf
 from .tree import run_starts
 
 _CHUNK = 256  # points that a thread takes at a time
@@ -44,11 +43,11 @@ class Lookalikes:
 
 
 def like_points(
-    index: Index,
-    vectors_of: VectorsOf,
+    atlas: EmbeddingSource,
     lon: NDArray[np.float64],
     lat: NDArray[np.float64],
     *,
+    res: int,
     k: int,
     exclude_within_km: float,
     where: Filter,
@@ -57,11 +56,11 @@ def like_points(
 
     Parameters
     ----------
-    index : Index
-    vectors_of : function of (m,) uint64 to (m, dim) float32
-        The stored vectors of some cells.
+    atlas : EmbeddingSource
     lon, lat : (n,) float64
         Degrees, checked.
+    res : int
+        A resolution of the atlas, which is searched.
     k : int
         Answers to each point.
     exclude_within_km : float
@@ -69,8 +68,9 @@ def like_points(
     where : Filter
         The other rules, but for ``away``.
     """
+    index = atlas.index(res)
     cells, inverse = np.unique(grid.cells_of_points(lon, lat, index.res), return_inverse=True)
-    queries = vectors_of(cells)[inverse]
+    queries = atlas.vectors_of(cells)[inverse]
     # Side by side in the tree, side by side in time.
     order = np.argsort(inverse, kind="stable")
     points, away_rad = sphere.unit_vectors(lon, lat), exclude_within_km / sphere.EARTH_RADIUS_KM

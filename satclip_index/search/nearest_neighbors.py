@@ -11,9 +11,8 @@ from ..errors import QueryError
 from ..geo import grid, sphere
 from ..progress import Progress
 from . import faiss_index
+from .embedding_source import EmbeddingSource
 from .engine import Filter
-from .index import Index
-from .place_vectors import VectorsOf
 from .tree import run_starts
 
 if TYPE_CHECKING:
@@ -72,9 +71,9 @@ class Nearest:
 
 
 def nearest_cells(
-    index: Index,
+    atlas: EmbeddingSource,
     cells: grid.Cells,
-    vectors_of: VectorsOf,
+    res: int,
     k: int,
     where: Filter,
     *,
@@ -85,12 +84,11 @@ def nearest_cells(
 
     Parameters
     ----------
-    index : Index
-        What is searched.
+    atlas : EmbeddingSource
     cells : (n,) uint64
-        Of its resolution.
-    vectors_of : function of (m,) uint64 to (m, dim) float32
-        The stored vectors of some cells.
+        Cells of one resolution.
+    res : int
+        That resolution, one of the atlas.
     k : int
         Neighbours of each.
     where : Filter
@@ -99,6 +97,7 @@ def nearest_cells(
         No neighbour is nearer than this; at 0, the nearest neighbour of a cell is itself.
     progress : function of (done, total), optional
     """
+    index = atlas.index(res)
     plain = not where.land_only and where.ranges is None and away_km == 0
     search = faiss_index.gpu_search(index, k) if plain else None
     method = "tree" if search is None else "FAISS on the GPU, verified and re-ranked"
@@ -107,7 +106,7 @@ def nearest_cells(
     similarity = np.empty((cells.size, k), dtype=np.float32)
 
     def answer(some: NDArray[np.int64]) -> int:
-        queries = vectors_of(cells[some])
+        queries = atlas.vectors_of(cells[some])
         if search is not None:
             rows[some], similarity[some] = search(queries)
             return int(some.size)

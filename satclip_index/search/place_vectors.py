@@ -1,28 +1,23 @@
 """The vector of a place: that of its cell, or the mean of its cells'."""
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import QueryError
-from ..geo.grid import Cells
 from ..geo.places import Place
-
-VectorsOf = Callable[[Cells], NDArray[np.float32]]
-"""Of (n,) cells of one resolution, their stored vectors, (n, dim)."""
+from .embedding_source import EmbeddingSource
 
 _CELLS_AT_ONCE = 1 << 16  # of an area, whose vectors are added up
 
 
-def vector_of(place: Place, res: int, vectors_of: VectorsOf) -> NDArray[np.float32]:
-    """Return the vector of a place at a resolution, (dim,) float32: of several cells, their unit mean."""
+def vector_of(atlas: EmbeddingSource, place: Place, res: int) -> NDArray[np.float32]:
+    """Return the embedding of a place at a resolution, (dim,) float32: of several cells, their unit mean."""
     cells = place.cells(res)
     if cells.size == 1:
-        vector: NDArray[np.float32] = vectors_of(cells)[0]
+        vector: NDArray[np.float32] = atlas.vectors_of(cells)[0]
         return vector
     parts = np.array_split(cells, -(-cells.size // _CELLS_AT_ONCE))
-    total = np.sum([vectors_of(part).sum(axis=0, dtype=np.float64) for part in parts], axis=0)
+    total = np.sum([atlas.vectors_of(part).sum(axis=0, dtype=np.float64) for part in parts], axis=0)
     return normalized(total / cells.size, "cells of a place")
 
 

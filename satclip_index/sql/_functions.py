@@ -223,10 +223,10 @@ class _Like:
         apart_rad = check_km("apart_km", apart_km) / sphere.EARTH_RADIUS_KM
         ranges = None if condition is None else self.rows_where(index.res, condition)
         found = like_points(
-            index,
-            self.atlas.vectors_of,
+            self.atlas,
             lon,
             lat,
+            res=index.res,
             k=check_k(k) or DEFAULT_K,
             exclude_within_km=check_km("exclude_within_km", exclude_within_km),
             where=Filter(land_only=not ocean, apart_rad=apart_rad, ranges=ranges),

@@ -31,7 +31,7 @@ def test_every_finite_half_is_the_float_that_numpy_makes_of_it(name):
 
 
 def test_a_processor_that_numba_is_told_of_is_not_trusted_to_have_the_instruction():
-    program = "from satclip_index.search import halves; print(halves.converts_halves())"
+    program = "from satclip_index.search._float16 import converts_halves; print(converts_halves())"
     done = subprocess.run(
         [sys.executable, "-c", program], env={"NUMBA_CPU_NAME": "generic"}, capture_output=True, text=True, check=True
     )
