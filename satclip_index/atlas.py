@@ -1,7 +1,6 @@
 """An open atlas: its embeddings, the searches over them, and what can be made from them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -14,19 +13,19 @@ from .errors import QueryError
 from .geo import grid
 from .maps.components_map import components_picture
 from .maps.heatmap import WORLD
-from .maps.map_contents import Bounds, check_installed
+from .maps.map_contents import BoundingBox, check_installed
 from .progress import Progress
 from .query.like import like_cells, like_regions, like_rows
 from .query.neighbors import Neighbors
 from .query.notebook_html import atlas_table
-from .query.question import Bounds as SearchArea
 from .query.question import Question, check_k
-from .query.unusual import Unusual, unusual_cells
+from .query.unusual import UnusualRules, unusual_cells
 from .query.zoom import check_zoom
-from .search.engine import Filter
 from .search.index import Index
 from .search.nearest_neighbors import Nearest, check_cells_of, nearest_cells
 from .search.principal_components import Components
+from .search.search_area import SearchArea
+from .search.search_rules import SearchRules
 from .storage.local_copy import Copy
 from .storage.manifest import ENCODER_NAME, Manifest
 from .storage.remote import Remote, located
@@ -254,9 +253,16 @@ class Atlas:
         unit vector along 2 mean(place) - mean(unlike) (Rocchio 1971). The vector of an area is the unit mean of its
         cells.
         """
-        area = SearchArea.of(within, outside, bbox)
-        rules = (exclude_within_km, apart_km, area, ocean, min_similarity, min_percentile)
-        question = self._question(place, unlike, k, res, *rules)
+        rules = SearchRules(
+            k=k,
+            exclude_within_km=exclude_within_km,
+            apart_km=apart_km,
+            area=SearchArea.read(within, outside, bbox),
+            ocean=ocean,
+            min_similarity=min_similarity,
+            min_percentile=min_percentile,
+        )
+        question = self._question(place, unlike, res, rules)
         if table is None and (where or lon or lat or cell):
             raise QueryError("where, lon, lat and cell are about the rows of a table; none was given.")
         if table is None:
@@ -265,7 +271,11 @@ class Atlas:
             return like_cells(self, question, zoom=zoom, explain=explain, progress=progress)
         if zoom is not None:
             raise QueryError("zoom looks into cells, and a table's rows are points: give one or the other.")
-        return like_rows(self, question, table, {"where": where, "lon": lon, "lat": lat, "cell": cell}, explain=explain)
+        from .tables.candidates import Candidates
+        from .tables.row_locations import TableColumns
+
+        candidates = Candidates.open(table, where=where, columns=TableColumns(lon=lon, lat=lat, cell=cell))
+        return like_rows(self, question, candidates, explain=explain)
 
     def query_vector(self, place: Any, *, unlike: Any = (), res: int | None = None) -> NDArray[np.float32]:
         """Return the query vector that :meth:`like` compares every cell with, (dim,) float32.
@@ -275,7 +285,7 @@ class Atlas:
         place, unlike, res :
             As in :meth:`like`.
         """
-        return self._question(place, unlike, None, res, 0.0, 0.0, SearchArea(), True, None, None).query(self)
+        return self._question(place, unlike, res, SearchRules()).query(self)
 
     def regions(
         self,
@@ -312,10 +322,15 @@ class Atlas:
         """
         if min_similarity is None and min_percentile is None:
             min_percentile = 95.0
-        area = SearchArea.of(within, outside, bbox)
-        rules = (exclude_within_km, 0.0, area, ocean, min_similarity, min_percentile)
-        question = replace(self._question(place, unlike, k, res, *rules), k=check_k(k))
-        return like_regions(self, question)
+        rules = SearchRules(
+            k=k,
+            exclude_within_km=exclude_within_km,
+            area=SearchArea.read(within, outside, bbox),
+            ocean=ocean,
+            min_similarity=min_similarity,
+            min_percentile=min_percentile,
+        )
+        return like_regions(self, self._question(place, unlike, res, rules))
 
     def neighbors(
         self, cells: Any, k: int = 10, *, res: int | None = None, progress: Progress | None = None
@@ -344,8 +359,8 @@ class Atlas:
         InvalidCellError, ResolutionError, QueryError
             If a cell is invalid or of another resolution; if the atlas does not have the resolution; if k is below 1.
         """
-        res, k = self.index(res).res, check_k(k) or 1
-        return nearest_cells(self, check_cells_of(cells, res), res, k, Filter(), progress=progress)
+        res, rules = self._check_res(res), SearchRules(k=check_k(k) or 1)
+        return nearest_cells(self, check_cells_of(cells, res), res, rules, progress=progress)
 
     def unusual(
         self,
@@ -391,9 +406,9 @@ class Atlas:
         ResolutionError, QueryError, PlaceError
             As in :meth:`like`.
         """
-        index, area = self.index(res), SearchArea.of(within, outside, bbox)
-        rules = Unusual(check_k(k), beyond_km, apart_km, area, ocean)
-        return unusual_cells(self, index.res, rules, progress=progress)
+        res, area = self._check_res(res), SearchArea.read(within, outside, bbox)
+        rules = UnusualRules(k=check_k(k), beyond_km=beyond_km, apart_km=apart_km, area=area, ocean=ocean)
+        return unusual_cells(self, res, rules, progress=progress)
 
     def join(
         self,
@@ -456,11 +471,10 @@ class Atlas:
             If the atlas does not have the resolution; if ``like`` is not a place; if another option is invalid.
         """
         from .tables.join import JoinOptions, join_cells
+        from .tables.row_locations import TableColumns
 
         options = JoinOptions(
-            lon=lon,
-            lat=lat,
-            cell=cell,
+            columns=TableColumns(lon=lon, lat=lat, cell=cell),
             res=self._check_res(res),
             exact=exact,
             embedding=embedding,
@@ -474,7 +488,7 @@ class Atlas:
         return join_cells(self, table, options)
 
     def plot(
-        self, res: int | None = None, *, bounds: Bounds = WORLD, width: int = 1168, land_only: bool = False
+        self, res: int | None = None, *, bounds: BoundingBox = WORLD, width: int = 1168, land_only: bool = False
     ) -> "Map":
         """Return a map of the embeddings: their first three principal components as red, green and blue.
 
@@ -592,10 +606,9 @@ class Atlas:
         self.manifest.entry(res)
         return res
 
-    def _question(self, place: Any, unlike: Any, k: int | None, res: int | None, *rules: Any) -> Question:
-        """Return a question at a resolution of this atlas."""
-        res = self.index(res).res
-        return Question.of(place, unlike, k, res, self.manifest.entry(res), *rules)
+    def _question(self, place: Any, unlike: Any, res: int | None, rules: SearchRules) -> Question:
+        res = self._check_res(res)
+        return Question.of(place, unlike, res, rules, self.manifest.entry(res))
 
 
 def open_atlas(path: str | Path = "atlas", *, progress: Progress | None = None) -> Atlas:

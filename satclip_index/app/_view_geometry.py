@@ -11,7 +11,7 @@ from ..errors import PlaceError
 from ..geo.geojson_shapes import read_shape
 from ..maps.coastlines import Level, outlines
 from ..maps.color_scale import Scale
-from ..maps.heatmap import WORLD, Bounds
+from ..maps.heatmap import WORLD, BoundingBox
 from ..maps.map_contents import joined, lines_of_geojson
 from ._state import View, read_area
 
@@ -29,7 +29,7 @@ _FINE_BELOW = 120.0  # degrees across: there the fine coastline shows
 class Canvas(NamedTuple):
     """A picture to be made: its bounds, (west, south, east, north) in degrees, and its pixels."""
 
-    bounds: Bounds
+    bounds: BoundingBox
     width: int
     height: int
 

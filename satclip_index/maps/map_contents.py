@@ -15,7 +15,8 @@ from ._label_placement import Label, place_labels
 from .color_scale import Scale
 
 Line = NDArray[np.float64]
-Bounds = tuple[float, float, float, float]
+BoundingBox = tuple[float, float, float, float]
+"""West, south, east and north, in degrees."""
 
 MAP_LIBRARIES = {".png": "matplotlib", ".svg": "matplotlib", ".html": "bokeh"}
 _FINE_DEGREES = 0.4  # a pixel; below, the fine outlines show more than the coarse ones
@@ -77,7 +78,7 @@ class Picture:
     title: str
     subtitle: str
     credit: str
-    bounds: Bounds
+    bounds: BoundingBox
     width: int
     height: int
     similarity: NDArray[np.float32] | None = None

@@ -1,4 +1,4 @@
-"""The answer to a question: places, one a row."""
+"""The answer to a question: places as columns, one row per place."""
 
 import io
 import json
@@ -18,11 +18,11 @@ from ..geo.gazetteer import nearest_cities
 from ..geo.grid import Cells
 from ..maps.captions import subtitle_of, title_of
 from ..maps.color_scale import Scale
-from ..maps.heatmap import WORLD, check_bounds, heat_map, pixels_of
-from ..maps.map_contents import Bounds, Picture, check_installed, check_map_path, lines_of_geojson
+from ..maps.heatmap import WORLD, MapView, heat_map
+from ..maps.map_contents import BoundingBox, Picture, check_installed, check_map_path, lines_of_geojson
 from ..storage.atomic import replacing
 from ..storage.manifest import ResolutionEntry
-from ._map_context import Scene
+from ._map_context import MapContext
 from .notebook_html import html_table, png_html
 
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ class Neighbors:
     table : pyarrow.Table or None
         The columns of the user's table that the places come from, n rows. They follow the others everywhere; one with
         a name of ours is called ``table_NAME`` there.
-    scene : Scene or None
-        What a map shows beside the places.
+    scene : MapContext or None
+        The question, as a map of the places needs it.
     """
 
     rank: NDArray[np.int64]
@@ -106,7 +106,7 @@ class Neighbors:
     extra: dict[str, NDArray[Any]] = field(default_factory=dict)
     outlines: Sequence[dict[str, Any]] | None = None
     table: "pa.Table | None" = None
-    scene: Scene | None = field(default=None, repr=False)
+    scene: MapContext | None = field(default=None, repr=False)
 
     @classmethod
     def from_matches(
@@ -118,7 +118,7 @@ class Neighbors:
         extra: dict[str, NDArray[Any]] | None = None,
         outlines: Sequence[dict[str, Any]] | None = None,
         table: "pa.Table | None" = None,
-        scene: Scene | None = None,
+        scene: MapContext | None = None,
     ) -> Self:
         """Return matches in their order, with rank, percentile, nearest city and country added.
 
@@ -244,24 +244,23 @@ class Neighbors:
         collection: dict[str, Any] = json.loads(text.getvalue())
         return collection
 
-    def picture(self, *, bounds: Bounds = WORLD, width: int = _MAP_PIXELS) -> Picture:
-        """Return what a map of the answer shows, to be drawn by any means; as :meth:`plot` has them."""
-        bounds = check_bounds(bounds)
-        width, height = pixels_of(bounds, width)
-        scene, heat, scale, res = self.scene, None, None, ""
-        if scene is not None:
-            seen = heat_map(scene.atlas, scene.query, bounds, width, height, land_only=scene.land_only)
-            heat, scale = seen.similarity, Scale(scene.atlas.manifest.entry(scene.res))
-            res = f"Colours: cells of res {seen.res}, encoder {scene.atlas.manifest.encoder['name']}. "
-        examples = scene.examples if scene else ()
+    def picture(self, *, bounds: BoundingBox = WORLD, width: int = _MAP_PIXELS) -> Picture:
+        """Return the contents of a map of the places, to be drawn by any library; parameters as in :meth:`plot`."""
+        view = MapView.fit(bounds, width)
+        context, similarity, scale, colors = self.scene, None, None, ""
+        if context is not None:
+            heat = heat_map(context.atlas, context.query, view, land_only=context.land_only)
+            similarity, scale = heat.similarity, Scale(context.atlas.manifest.entry(context.res))
+            colors = f"Colours: cells of res {heat.res}, encoder {context.atlas.manifest.encoder['name']}. "
+        examples = context.examples if context else ()
         return Picture(
             title_of(self.query, examples),
             subtitle_of(self.query, len(self)),
-            f"{res}Coasts and borders: Natural Earth.",
-            bounds,
-            width,
-            height,
-            heat,
+            f"{colors}Coasts and borders: Natural Earth.",
+            view.bounds,
+            view.width,
+            view.height,
+            similarity,
             scale,
             examples=examples,
             lon=self.lon,
@@ -272,18 +271,18 @@ class Neighbors:
                 for alike, km in zip(self.similarity, self.distance_km, strict=True)
             ],
             regions=tuple(line for outline in self.outlines or () for line in lines_of_geojson(outline)),
-            areas=scene.areas if scene else (),
+            areas=context.areas if context else (),
         )
 
-    def plot(self, *, bounds: Bounds = WORLD, width: int = _MAP_PIXELS) -> "Map":
-        """Return a map of the answer, over how alike the Earth is: a matplotlib figure, which a notebook shows.
+    def plot(self, *, bounds: BoundingBox = WORLD, width: int = _MAP_PIXELS) -> "Map":
+        """Return a map of the places over the similarity of the Earth: a matplotlib figure, which a notebook shows.
 
         Parameters
         ----------
         bounds : (west, south, east, north)
             Degrees; by default the world.
         width : int
-            Pixels of the map across; down, where it is taller than wide.
+            Longer side of the map, in pixels.
 
         Raises
         ------
@@ -295,7 +294,7 @@ class Neighbors:
 
         return draw(self.picture(bounds=bounds, width=width))
 
-    def save_map(self, path: str | Path, *, bounds: Bounds = WORLD) -> None:
+    def save_map(self, path: str | Path, *, bounds: BoundingBox = WORLD) -> None:
         """Write a map of the answer: PNG or SVG, or HTML that can be moved and zoomed and needs no network.
 
         Raises

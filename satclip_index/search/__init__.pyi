@@ -6,4 +6,6 @@ from .like_points import like_points as like_points
 from .nearest_neighbors import Nearest as Nearest
 from .nearest_neighbors import nearest_cells as nearest_cells
 from .principal_components import Components as Components
+from .search_area import SearchArea as SearchArea
+from .search_rules import SearchRules as SearchRules
 from .tree import Tree as Tree

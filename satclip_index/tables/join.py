@@ -1,6 +1,6 @@
 """Joins of a table with the stored embeddings of an atlas, or with embeddings of its own points."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,9 +9,9 @@ from ..geo.places import places_of
 from ..search.embedding_source import EmbeddingSource
 from ..search.place_vectors import vector_of
 from ..search.principal_components import check_count
-from ._join_columns import Added, Embed, Vectors, check_geometry
+from ._join_columns import Embed, JoinColumns, Vectors, check_geometry
 from .joined_table import Joined
-from .row_locations import Located, find_position
+from .row_locations import RowLocations, TableColumns, find_location_columns
 from .source import Source
 
 if TYPE_CHECKING:
@@ -24,9 +24,7 @@ _CPU_POINTS, _GPU_POINTS = 1024, 65_536  # at a time; see Encoder.encode
 class JoinOptions:
     """The options of :meth:`Atlas.join`, which documents them; ``res`` is a resolution of the atlas."""
 
-    lon: str | None = None
-    lat: str | None = None
-    cell: str | None = None
+    columns: TableColumns = field(default_factory=TableColumns)
     res: int
     exact: bool = False
     embedding: str | None = None
@@ -44,7 +42,7 @@ def join_cells(atlas: EmbeddingSource, table: Any, options: JoinOptions) -> Join
     places = places_of(options.like or ())
     queries = [vector_of(atlas, place, res) for place in places]
     geometry = check_geometry(options.geometry, cells=True)
-    added = Added(
+    added = JoinColumns(
         embed_points(atlas.encoder, options.device) if options.exact else stored_embeddings(atlas),
         dim,
         embedding=options.embedding or ("list" if count is None else "none"),
@@ -53,10 +51,9 @@ def join_cells(atlas: EmbeddingSource, table: Any, options: JoinOptions) -> Join
         queries=np.array(queries, np.float32).reshape(len(places), dim),
     )
     source = Source.open(table)
-    columns = {"lon": options.lon, "lat": options.lat, "cell": options.cell}
     return Joined(
         source,
-        find_position(source.name, source.types, **columns, cells=True),
+        find_location_columns(source.name, source.types, options.columns),
         added,
         res,
         geometry=geometry,
@@ -67,7 +64,7 @@ def join_cells(atlas: EmbeddingSource, table: Any, options: JoinOptions) -> Join
 
 
 def stored_embeddings(atlas: EmbeddingSource) -> Embed:
-    """Return a function that reads the embeddings of the cells of places, in the precision they are stored in."""
+    """Return a function that reads the embeddings of the cells of locations, in the stored precision."""
     return lambda places: (atlas.vectors_of(places.cell, np.float16), None)
 
 
@@ -84,54 +81,54 @@ def embed_table(
     strict: bool = False,
     device: str = "auto",
 ) -> Joined:
-    """Return a table with the embedding of each row's own point; no atlas is needed.
+    """Return a table with the embedding of each row's point, as a stream; it needs no atlas.
 
     Parameters
     ----------
     encoder : Encoder
-        What :meth:`Encoder.load` gives.
+        From :meth:`Encoder.load`.
     table, lon, lat, cell, geometry, strict :
-        As :meth:`Atlas.join` has them; of a cell it is the centre that is embedded.
+        As in :meth:`Atlas.join`; for a cell, its center is embedded.
     embedding : {"list", "columns", "none"}
-        One column, or one for each dimension.
+        One list column, one column per dimension, or none.
     raw : bool
-        The encoder's own output, instead of unit vectors rounded to half precision and their ``norm``.
+        Add the encoder's output as it is, instead of unit vectors in half precision and their ``norm``.
     device : str
         ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
 
     Returns
     -------
     Joined
-        A stream; see :class:`Joined`.
+        Read it as Arrow or pandas, or write it to a file.
 
     Raises
     ------
     TableError
-        If the table cannot be read, or has no coordinates that can be found.
+        If the table cannot be read, or no coordinates or cells are found in it.
     EncoderError, QueryError
-        If the device, or another option, cannot be used.
+        If the device cannot be used, or another option is invalid.
     """
     geometry = check_geometry(geometry, cells=False)
     embed = embed_points(encoder, device, raw=raw)
     source = Source.open(table)
     return Joined(
         source,
-        find_position(source.name, source.types, lon=lon, lat=lat, cell=cell, cells=True),
-        Added(embed, encoder.dim, cell=False, norm=not raw, embedding=embedding, halves=not raw),
+        find_location_columns(source.name, source.types, TableColumns(lon=lon, lat=lat, cell=cell)),
+        JoinColumns(embed, encoder.dim, cell=False, norm=not raw, embedding=embedding, halves=not raw),
         geometry=geometry,
         strict=strict,
     )
 
 
 def embed_points(encoder: "Encoder", device: str, *, raw: bool = False) -> Embed:
-    """Return a function that embeds places at their own points: unit vectors as an atlas stores them, or raw ones."""
+    """Return a function that embeds the points of locations: unit vectors as an atlas stores them, or raw ones."""
     from ..encoder.devices import best_device
     from ..encoder.location_encoder import unit_half
 
     device = best_device() if device == "auto" else device
-    encoder.encode(0.0, 0.0, device=device)  # a device that cannot be used shows before anything is read
+    encoder.encode(0.0, 0.0, device=device)  # raises before reading if the device cannot be used
 
-    def embed(places: Located) -> tuple[Vectors, Vectors | None]:
+    def embed(places: RowLocations) -> tuple[Vectors, Vectors | None]:
         size = _CPU_POINTS if device == "cpu" else _GPU_POINTS
         vectors = encoder.encode(places.lon, places.lat, batch_size=size, device=device)
         return (vectors, None) if raw else unit_half(vectors)
