@@ -26,7 +26,7 @@ from .search.nearest_neighbors import Nearest, check_cells_of, nearest_cells
 from .search.principal_components import Components
 from .search.search_area import SearchArea
 from .search.search_rules import SearchRules
-from .storage.local_copy import Copy
+from .storage.local_copy import LocalCopy
 from .storage.manifest import ENCODER_NAME, Manifest
 from .storage.remote import Remote, located
 
@@ -46,30 +46,30 @@ class Atlas:
 
     Parameters
     ----------
-    path : Path or Copy
+    path : Path or LocalCopy
         Its folder, or the local copy of an atlas at a URL.
     manifest : Manifest
         The manifest in that folder.
     """
 
-    def __init__(self, path: Path | Copy, manifest: Manifest) -> None:
-        self._where, self.manifest = path, manifest
+    def __init__(self, path: Path | LocalCopy, manifest: Manifest) -> None:
+        self._location, self.manifest = path, manifest
         self._indexes: dict[int, Index] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._where, self.manifest)  # files are opened again by whoever unpickles it
+        return type(self), (self._location, self.manifest)  # files are opened again by whoever unpickles it
 
     def __repr__(self) -> str:
         counts = ", ".join(f"res {res}: {entry.count:,} cells" for res, entry in self.manifest.resolutions.items())
-        return f"Atlas({str(self._where)!r}, encoder {self.manifest.encoder['name']!r}, {counts})"
+        return f"Atlas({str(self._location)!r}, encoder {self.manifest.encoder['name']!r}, {counts})"
 
     def _repr_html_(self) -> str:
-        return atlas_table(str(self._where), self.manifest)
+        return atlas_table(str(self._location), self.manifest)
 
     @property
     def path(self) -> Path:
         """The folder of the atlas; for an atlas at a URL, its files are downloaded first unless they are cached."""
-        return self._where.folder if isinstance(self._where, Copy) else self._where
+        return self._location.folder if isinstance(self._location, LocalCopy) else self._location
 
     @property
     def resolutions(self) -> list[int]:
@@ -634,6 +634,6 @@ def open_atlas(path: str | Path = "atlas", *, progress: Progress | None = None) 
     """
     location = located(path)
     if isinstance(location, Remote):
-        copy = Copy(location, progress)
+        copy = LocalCopy(location, progress)
         return Atlas(copy, copy.manifest)
     return Atlas(location, Manifest.read(location))

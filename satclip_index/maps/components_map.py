@@ -22,7 +22,7 @@ def components_picture(
     found = find_pixel_rows(index, view)
     shown = index.tree.rows.land[found.rows] != 0 if land_only else np.ones(found.rows.size, bool)
     colors = np.zeros((found.rows.size + 1, 4), np.uint8)  # the last, which -1 refers to, stays transparent
-    colors[:-1][shown, :3] = _stretched(projected(index, atlas.components, found.rows[shown]))
+    colors[:-1][shown, :3] = _stretched(project_rows(index, atlas.components, found.rows[shown]))
     colors[:-1][shown, 3] = 255
     share = sum(atlas.manifest.components["variance_shares"][:3])
     return Picture(
@@ -37,7 +37,7 @@ def components_picture(
     )
 
 
-def projected(index: Index, components: Components, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def project_rows(index: Index, components: Components, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the first three components of some rows, (n, 3) float32; 0 where the embedding has fewer."""
     count = min(3, components.mean.size)
     values = np.zeros((rows.size, 3), np.float32)

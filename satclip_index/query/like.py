@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ..geo import grid, sphere
 from ..progress import Progress
 from ..search.embedding_source import EmbeddingSource
-from ._regions import group, outline
+from ._regions import group_regions, outline
 from .neighbors import Matches, Neighbors
 from .question import Question
 from .zoom import zoom_in
@@ -55,7 +55,7 @@ def like_cells(
 def like_regions(atlas: EmbeddingSource, question: Question) -> Neighbors:
     """Return the regions that matching cells form: the best cell of each, and statistics of its cells."""
     query, cells, similarity = _search(atlas, question, k=None)  # k is the number of regions
-    regions = group(cells, similarity)
+    regions = group_regions(cells, similarity)
     count = len(regions) if question.rules.k is None else min(question.rules.k, len(regions))
     best_similarity = np.asarray(regions.best_similarity[:count], np.float32)
     return Neighbors.from_matches(
@@ -76,7 +76,7 @@ def like_rows(
     atlas: EmbeddingSource, question: Question, candidates: "Candidates", *, explain: bool = False
 ) -> Neighbors:
     """Return the rows of a table most similar to the examples; ``explain`` as in :meth:`Atlas.like`."""
-    from ..tables.example_differences import differences
+    from ..tables.example_differences import find_differences
     from ..tables.ranking import rank_table
 
     query, examples = question.query(atlas), question.examples()
@@ -90,7 +90,7 @@ def like_rows(
     if explain:
         extra = _similarity_to_each_example(atlas, question, ranked.cell)
         points = [sphere.PointSet(*place.locations(question.res)) for place in question.wanted]
-        difference = differences(candidates, ranked.table, points)
+        difference = find_differences(candidates, ranked.table, points)
         for name in difference.table.column_names:
             table = table.append_column(name, difference.table.column(name))
         about_table["example_rows"] = difference.row.tolist()

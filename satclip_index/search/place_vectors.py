@@ -1,4 +1,4 @@
-"""The vector of a place: that of its cell, or the mean of its cells'."""
+"""The embedding of a place: that of its cell, or the unit mean over several cells."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ from ..errors import QueryError
 from ..geo.places import Place
 from .embedding_source import EmbeddingSource
 
-_CELLS_AT_ONCE = 1 << 16  # of an area, whose vectors are added up
+_CELLS_AT_ONCE = 1 << 16  # of an area, summed at a time
 
 
 def vector_of(atlas: EmbeddingSource, place: Place, res: int) -> NDArray[np.float32]:
@@ -22,7 +22,7 @@ def vector_of(atlas: EmbeddingSource, place: Place, res: int) -> NDArray[np.floa
 
 
 def normalized(vector: NDArray[np.float64], what: str) -> NDArray[np.float32]:
-    """Return a vector, (dim,), scaled to unit length; ``what`` names its parts in the error if it has none."""
+    """Return a vector, (dim,), scaled to unit length; if it is zero, raise QueryError, which names ``what`` it sums."""
     length = float(np.linalg.norm(vector))
     if length < 1e-6:
         raise QueryError(f"The {what} cancel each other out; take away one of them.")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..database import Answer, Connection, check_condition, number_of, numpy_of, one_line, quoted
-from .row_locations import RowLocations, TableColumns, filled, find_location_columns
+from .row_locations import RowLocations, TableColumns, find_location_columns, nan_for_null
 from .source import ROW, Source, portable
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Candidates:
             If DuckDB fails to evaluate the condition.
         """
         expressions = self.location.sql(self.types)
-        values = [filled(number_of(name, self.types[name])) for name in columns]
+        values = [nan_for_null(number_of(name, self.types[name])) for name in columns]
         selected = ", ".join(f"{value} AS c{i}" for i, value in enumerate([ROW, *expressions, *values]))
         condition = "" if self.where is None or not filtered else f" WHERE ({self.where}\n)"
         with self.cursor() as connection:

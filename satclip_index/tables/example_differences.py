@@ -20,7 +20,7 @@ SUFFIX = "_sd"
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """The result of :func:`differences`.
+    """The result of :func:`find_differences`.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Differences:
     distance_km: NDArray[np.float64]
 
 
-def differences(candidates: Candidates, rows: "pa.Table", examples: Sequence[sphere.PointSet]) -> Differences:
+def find_differences(candidates: Candidates, rows: "pa.Table", examples: Sequence[sphere.PointSet]) -> Differences:
     """Return the differences between rows of a table and the example.
 
     Parameters

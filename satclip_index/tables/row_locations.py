@@ -73,7 +73,7 @@ class LocationColumns:
             name = quoted(self.geometry)
             wkb = f"ST_AsWKB({name})" if types[self.geometry].startswith("GEOMETRY") else name
             return [f"COALESCE({wkb}, ''::BLOB)"]
-        return [filled(number_of(name, types[name])) for name in (self.lon, self.lat)]
+        return [nan_for_null(number_of(name, types[name])) for name in (self.lon, self.lat)]
 
     def locate(self, columns: Sequence[Any], res: int | None) -> RowLocations:
         """Return the locations of rows, from Arrow arrays of the expressions of :meth:`sql`."""
@@ -142,7 +142,7 @@ def check_columns(path: str | Path, types: dict[str, str], names: Iterable[str])
             raise TableError(f"{path} has no column {name!r}; it has {_listed(types)}.")
 
 
-def filled(number: str) -> str:
+def nan_for_null(number: str) -> str:
     """Return the SQL of a number with NaN for NULL."""
     return f"COALESCE({number}, 'nan'::DOUBLE)"
 

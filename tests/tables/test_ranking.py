@@ -20,7 +20,7 @@ from satclip_index.query.neighbors import Neighbors
 from satclip_index.search.search_area import SearchArea
 from satclip_index.search.search_rules import SearchRules
 from satclip_index.tables.candidates import Candidates
-from satclip_index.tables.example_differences import differences
+from satclip_index.tables.example_differences import find_differences
 from satclip_index.tables.ranking import rank_table
 from satclip_index.tables.row_locations import TableColumns
 
@@ -281,7 +281,7 @@ def test_stations_of_a_real_table_differ_from_the_example_by_their_temperature(a
     table = Candidates.open(TABLES / "air_temperature_stations.csv")
     rules = SearchRules(k=5, exclude_within_km=500.0)
     found = rank_table(atlas.index(), atlas.embedding_at(*NAIROBI)[0], table, rules, at(NAIROBI))
-    said = differences(table, found.table, [at(NAIROBI)])
+    said = find_differences(table, found.table, [at(NAIROBI)])
     lon, lat, warm = np.loadtxt(TABLES / "air_temperature_stations.csv", delimiter=",", skiprows=1).T
     nearest = haversine_km(lon, lat, *NAIROBI).argmin()
     assert said.row.tolist() == [nearest]
