@@ -9,7 +9,7 @@ help:
 	@echo "make demo   install into $(VENV), build the atlas at res 3 and 4, and ask it what is like Nairobi"
 	@echo "make test   install into $(VENV) and run the tests"
 	@echo "make test-browser  the tests of the map, in chromium"
-	@echo "make lint   ruff and mypy --strict"
+	@echo "make lint   ruff, mypy --strict, and the layers of the packages"
 	@echo "make screenshots  the pictures of the map in docs/images"
 	@echo "make bench  the benchmarks of benchmarks/RESULTS.md"
 
@@ -46,6 +46,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 bench: $(VENV)/.dev
 	@test -f atlas/manifest.json || $(BIN)/satclip-index build --atlas atlas --res 3 --res 4
