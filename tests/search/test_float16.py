@@ -33,6 +33,6 @@ def test_every_finite_half_is_the_float_that_numpy_makes_of_it(name):
 
 
 def test_a_processor_that_numba_is_told_of_is_not_trusted_to_have_the_instruction():
-    program = "from satclip_index.search import halves; print(halves.converts_halves())"
+    program = "from satclip_index.search._float16 import converts_halves; print(converts_halves())"
     done = finished([sys.executable, "-c", program], env=child_environment({"NUMBA_CPU_NAME": "generic"}))
     assert done.stdout.strip() == "False", done.stderr
