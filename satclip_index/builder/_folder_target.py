@@ -121,6 +121,8 @@ class Target:
             try:
                 self._recover()
                 yield
+            except OutputError as error:
+                raise OutputError(f"{error}{self._how_to_go_on()}") from error
             except SatclipIndexError:
                 raise
             except OSError as error:

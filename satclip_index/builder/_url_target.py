@@ -123,6 +123,8 @@ class UrlTarget:
                 yield
             except RemoteError as error:
                 raise RemoteError(f"{error}{self._how_to_go_on()}") from error
+            except OutputError as error:
+                raise OutputError(f"{error}{self._how_to_go_on()} TMPDIR names another folder.") from error
             except OSError as error:
                 if error.errno is None:
                     raise

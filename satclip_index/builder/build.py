@@ -13,7 +13,7 @@ from ..geo import grid
 from ..progress import Progress
 from ..search.index import Index
 from ..search.principal_components import COMPONENTS_NAME, write_components
-from ..storage.atomic import replacing
+from ..storage.atomic import atomic_path
 from ..storage.cell_files import PARQUET_BYTES_PER_ROW
 from ..storage.manifest import ENCODER_NAME, FORMAT_VERSION, FileEntry, Manifest, ResolutionEntry, library_versions
 from ..storage.remote import Remote, located
@@ -188,7 +188,7 @@ def _is_made_by(recipe: dict[str, Any], made: Manifest) -> bool:
 def _finish(journal: Journal, job: Job, entries: dict[int, ResolutionEntry]) -> None:
     """Write what is one for all resolutions, and the manifest last."""
     root, encoder = journal.root, job.encoder
-    with replacing(root / ENCODER_NAME) as partial:
+    with atomic_path(root / ENCODER_NAME) as partial:
         encoder.save(partial)
     finest = max(entries)
     job.storage.gather(journal.parts[f"res={finest}"].files)

@@ -1,7 +1,6 @@
 """An atlas as one DuckDB file that needs nothing else: the cells, and SQL macros that ask them."""
 
 import math
-import os
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,9 +12,10 @@ from string import Template
 import numpy as np
 
 from ..database import Connection, file_literal, one_line, open_database
-from ..errors import AtlasExistsError, OutputError, QueryError, ResolutionError, SatclipIndexError
+from ..errors import AtlasExistsError, OutputError, QueryError, ResolutionError
 from ..geo import grid, sphere
 from ..progress import Progress
+from ..storage.atomic import atomic_path
 from ..storage.manifest import Manifest
 from . import _h3_lattice
 
@@ -44,7 +44,7 @@ def write_standalone(
     manifest : Manifest
         What it holds.
     path : Path
-        The file to make. It is written beside it, as ``NAME.PID.partial``, and renamed when complete.
+        The file to make. It is written beside it, under a temporary name, and renamed when complete.
     res : int or sequence of int, optional
         Which resolutions; all by default.
     force : bool
@@ -194,23 +194,21 @@ def _partial_file(path: Path, force: bool) -> Iterator[Path]:
         raise OutputError(f"{str(path)[:80]!r} cannot be a file: {getattr(error, 'strerror', error)}.") from None
     if stat.S_ISDIR(mode):
         raise OutputError(f"{path} is a folder. Name a file, such as {path / 'geo.duckdb'}.")
+    if mode and not stat.S_ISREG(mode):
+        raise OutputError(f"{path} is a device or a pipe; DuckDB writes files only.")
     if mode and not force:
         raise AtlasExistsError(f"There is a file {path} already. Replace it with --force, or name another.")
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        _log_of(path).unlink(missing_ok=True)  # DuckDB would replay the old file's
-        partial.replace(path)
-    except QueryError as error:
-        raise OutputError(f"{path} could not be written: {error}") from None
-    except SatclipIndexError:
-        raise
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{path} could not be written: {getattr(error, 'strerror', None) or error}.") from None
-    finally:
-        for left in (partial, _log_of(partial)):
-            with suppress(OSError, ValueError):
-                left.unlink(missing_ok=True)
+    with atomic_path(path) as partial:
+        partial.unlink()  # DuckDB takes an empty file for a damaged one
+        try:
+            yield partial
+            for name in {path, path.resolve()}:
+                _log_of(name).unlink(missing_ok=True)  # DuckDB would replay the old file's
+        except QueryError as error:
+            raise OutputError(f"{path} could not be written: {error}") from None
+        finally:
+            with suppress(OSError):
+                _log_of(partial).unlink(missing_ok=True)
 
 
 def _log_of(path: Path) -> Path:

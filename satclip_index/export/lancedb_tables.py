@@ -1,7 +1,6 @@
 """An atlas as LanceDB tables: the cells of each resolution, with indexes to search and to filter them by."""
 
 import json
-import os
 import re
 import shutil
 import time
@@ -17,7 +16,7 @@ import numpy as np
 from ..errors import AtlasExistsError, MissingExtraError, OutputError, ResolutionError, SatclipIndexError
 from ..geo import grid
 from ..progress import Progress
-from ..storage.atomic import exchange, sync
+from ..storage.atomic import exchange, partial_path, sync
 from ..storage.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def write_lance(
     cells_of : function
         Streams the cells of a resolution.
     destination : str or Path
-        A folder, made beside itself as ``NAME.PID.partial`` and renamed when complete; or a URL, ``s3://BUCKET/NAME``.
+        A folder, written beside itself under a temporary name and renamed when complete; or a URL, ``s3://BUCKET/NAME``.
     res : int or sequence of int, optional
         Which resolutions; all by default.
     force : bool
@@ -230,8 +229,8 @@ def _folder(path: Path, force: bool) -> Iterator[Path]:
     """Yield where to write; then rename it to ``path``, or remove it if something went wrong."""
     path = path.resolve() if path.is_symlink() else path
     _check_folder(path, force)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    old = path.with_name(f"{path.name}.{os.getpid()}.replaced")
+    partial = partial_path(path)
+    old = partial.with_suffix(".replaced")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir()

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import AtlasNotFoundError, CorruptAtlasError, OutputError
 from ..progress import Progress
-from .atomic import replacing
+from .atomic import atomic_file
 from .manifest import MANIFEST_NAME, FileEntry, Manifest, is_as_written
 from .remote import AT_ONCE, Remote
 
@@ -95,8 +95,8 @@ class LocalCopy:
             )
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(lambda file: self._remote.get(file, folder, partial(downloads.add, file.path)), missing))
-        with replacing(folder / MANIFEST_NAME) as path:
-            path.write_bytes(self._text)
+        with atomic_file(folder / MANIFEST_NAME) as file:
+            file.write(self._text)
 
 
 def folder_of(where: Path | Remote, progress: Progress | None = None) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import AtlasNotFoundError, CorruptAtlasError, ResolutionError
-from .atomic import replacing
+from .atomic import atomic_file
 
 FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
@@ -100,8 +100,8 @@ class Manifest:
         described = asdict(self) | {"sha256": ""}
         described["resolutions"] = {str(res): asdict(entry) for res, entry in self.resolutions.items()}
         described["sha256"] = hashlib.sha256(_text(described)).hexdigest()
-        with replacing(root / MANIFEST_NAME) as partial:
-            partial.write_bytes(_text(described))
+        with atomic_file(root / MANIFEST_NAME) as file:
+            file.write(_text(described))
 
     @classmethod
     def read(cls, root: Path, *, check_files: bool = True) -> Self:

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..errors import CorruptAtlasError, OutputError, RemoteError, SatclipIndexError
-from .atomic import replacing
+from .atomic import atomic_path
 from .manifest import FileEntry
 
 _EXAMPLE = "s3://bucket/world"
@@ -150,7 +150,7 @@ class Remote:
         target = folder / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
         counted = Callback(hooks={"told": lambda _, value, **__: told(value)} if told else {})
-        with replacing(target) as partial:
+        with atomic_path(target) as partial:
             with self._told("fetched", file.path):
                 self._fs.get_file(self._at(file.path), str(partial), callback=counted)
             found = FileEntry.of(folder, partial)
