@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .asking import Asking
+from .errors import check_extra
 from .geo import grid
 from .maps.components_map import components_picture
 from .maps.heatmap import WORLD
-from .maps.map_contents import Bounds, check_installed
+from .maps.map_contents import Bounds
 from .progress import Progress
 from .query.notebook_html import atlas_table
 from .search.index import Index
@@ -146,7 +147,7 @@ class Atlas(Asking):
         MissingExtraError
             If matplotlib is not installed.
         """
-        check_installed("matplotlib")
+        check_extra("matplotlib", "map")
         from .maps.matplotlib_map import draw
 
         res = None if res is None else self._held(res)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from satclip_index.errors import QueryError
+from satclip_index.errors import QueryError, one_line
 
 from . import options
 from .opening import opened
@@ -90,7 +90,7 @@ def _text(query: str | None, file: Path | None) -> str | None:
         try:
             return file.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            raise QueryError(f"{file} cannot be read as SQL: {getattr(error, 'strerror', None) or error}.") from None
+            raise QueryError(f"{file} cannot be read as SQL: {one_line(error)}.") from None
     if query == "-" or (query is None and not sys.stdin.isatty()):
         return sys.stdin.read()
     return query

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 from urllib.parse import urlencode
 
-from ..errors import PlaceError, QueryError
+from ..errors import PlaceError, QueryError, one_line
 
 MOST_EXAMPLES, MOST_PLACES = 50, 200
 LONGEST_LINK_AREA = 1500  # characters of GeoJSON: servers and chat programs cut links of more than a few thousand
@@ -185,7 +185,7 @@ def read_area(text: str) -> dict[str, Any]:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise PlaceError(f"The area is not readable GeoJSON ({' '.join(str(error).split())[:120]}).") from None
+        raise PlaceError(f"The area is not readable GeoJSON ({one_line(error)}).") from None
     if not isinstance(document, dict):
         raise PlaceError("The area is not GeoJSON; expected an object with a type, such as a Polygon or a Feature.")
     return document

@@ -12,8 +12,8 @@ from string import Template
 
 import numpy as np
 
-from ..database import Connection, file_literal, one_line, open_database
-from ..errors import AtlasExistsError, OutputError, QueryError, ResolutionError, SatclipIndexError
+from ..database import Connection, file_literal, open_database, query_errors
+from ..errors import AtlasExistsError, OutputError, QueryError, SatclipIndexError, one_line
 from ..geo import grid, sphere
 from ..progress import Progress
 from ..storage.manifest import Manifest
@@ -61,18 +61,19 @@ def write_standalone(
     OutputError
         If it cannot be written.
     """
-    named = list(manifest.resolutions) if res is None else np.atleast_1d(np.asarray(res, dtype=object)).tolist()
-    wanted = sorted({grid.check_res(r) for r in named})
-    total = sum(manifest.entry(r).count for r in wanted)
-    if not wanted:
-        raise ResolutionError("No resolution was given; expected at least one of the atlas.")
-    with _partial_file(path, force) as partial, open_database(partial, memory_limit=_MEMORY) as connection, one_line():
+    resolutions = grid.check_resolutions(list(manifest.resolutions) if res is None else res)
+    total = sum(manifest.entry(r).count for r in resolutions)
+    with (
+        _partial_file(path, force) as partial,
+        open_database(partial, memory_limit=_MEMORY) as connection,
+        query_errors(),
+    ):
         connection.execute("BEGIN")  # of what is appended in one transaction nothing is written twice
-        _add_cells(connection, root, manifest, wanted, lambda done: progress(done, total) if progress else None)
-        _add_atlas(connection, manifest, wanted)
-        _add_lattice(connection, wanted[-1])
+        _add_cells(connection, root, manifest, resolutions, lambda done: progress(done, total) if progress else None)
+        _add_atlas(connection, manifest, resolutions)
+        _add_lattice(connection, resolutions[-1])
         connection.execute("COMMIT")
-        _add_macros(connection, manifest, wanted, _schemas(path))
+        _add_macros(connection, manifest, resolutions, _schemas(path))
         connection.execute("CHECKPOINT")
     return path
 
@@ -191,7 +192,7 @@ def _partial_file(path: Path, force: bool) -> Iterator[Path]:
     except FileNotFoundError:
         mode = 0
     except (OSError, ValueError) as error:  # too long, say, or with a character that no name may have
-        raise OutputError(f"{str(path)[:80]!r} cannot be a file: {getattr(error, 'strerror', error)}.") from None
+        raise OutputError(f"{str(path)[:80]!r} cannot be a file: {one_line(error)}.") from None
     if stat.S_ISDIR(mode):
         raise OutputError(f"{path} is a folder. Name a file, such as {path / 'geo.duckdb'}.")
     if mode and not force:
@@ -206,7 +207,7 @@ def _partial_file(path: Path, force: bool) -> Iterator[Path]:
     except SatclipIndexError:
         raise
     except (OSError, ValueError) as error:
-        raise OutputError(f"{path} could not be written: {getattr(error, 'strerror', None) or error}.") from None
+        raise OutputError(f"{path} could not be written: {one_line(error)}.") from None
     finally:
         for left in (partial, _log_of(partial)):
             with suppress(OSError, ValueError):

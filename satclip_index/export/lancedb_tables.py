@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from ..errors import AtlasExistsError, MissingExtraError, OutputError, ResolutionError, SatclipIndexError
+from ..errors import AtlasExistsError, OutputError, SatclipIndexError, one_line, require_extra
 from ..geo import grid
 from ..progress import Progress
 from ..storage.atomic import exchange, sync
@@ -78,12 +78,10 @@ def write_lance(
     OutputError
         If they cannot be written.
     """
-    named = list(manifest.resolutions) if res is None else np.atleast_1d(np.asarray(res, dtype=object)).tolist()
-    wanted = sorted({grid.check_res(r) for r in named})
-    total = sum(manifest.entry(r).count for r in wanted)
-    if not wanted:
-        raise ResolutionError("No resolution was given; expected at least one of the atlas.")
-    lancedb = _import_lancedb()
+    resolutions = grid.check_resolutions(list(manifest.resolutions) if res is None else res)
+    total = sum(manifest.entry(r).count for r in resolutions)
+    with require_extra("lancedb", "lance"):
+        import lancedb
     report = _Report(total, progress)
     text = str(destination)
     if "://" in text and not text.startswith(_FILE):
@@ -92,10 +90,10 @@ def write_lance(
             database = lancedb.connect(url)
             there = list(_names(database))
             _check_free(url, there, force)
-            for r in wanted:
+            for r in resolutions:
                 mode = "overwrite" if table_name(r) in there else "create"
                 _write_table(database, manifest, cells_of, r, report, mode)
-            for name in set(there) - set(map(table_name, wanted)):
+            for name in set(there) - set(map(table_name, resolutions)):
                 database.drop_table(name)
         return url
     path = Path(unquote(text.removeprefix("file://")) if text.startswith(_FILE) else text)
@@ -104,7 +102,7 @@ def write_lance(
     path = path.absolute()  # what looks like an address, md:x, is a folder, too
     with _one_line(path), _folder(path, force) as partial:
         database = lancedb.connect(partial)
-        for r in wanted:
+        for r in resolutions:
             _write_table(database, manifest, cells_of, r, report, "create")
     return str(path)
 
@@ -284,13 +282,4 @@ def _one_line(where: str | Path) -> Iterator[None]:
     except SatclipIndexError:
         raise
     except (OSError, ValueError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:160]
-        raise OutputError(f"{str(where)[:80]!r} could not be written: {reason}.") from None
-
-
-def _import_lancedb() -> Any:
-    try:
-        import lancedb
-    except ImportError:
-        raise MissingExtraError("lancedb", "lance") from None
-    return lancedb
+        raise OutputError(f"{str(where)[:80]!r} could not be written: {one_line(error)}.") from None

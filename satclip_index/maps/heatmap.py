@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_whole_number
 from ..errors import QueryError
 from ..geo import grid, sphere
 from ..search.index import Index, Indexed
@@ -103,8 +104,7 @@ class HeatMaps:
         if query.shape != (self._atlas.manifest.dim,):
             raise QueryError(f"The query has shape {query.shape}; expected one vector, ({self._atlas.manifest.dim},).")
         for name, pixels in (("width", width), ("height", height)):
-            if isinstance(pixels, bool) or not isinstance(pixels, int | np.integer) or pixels < 1:
-                raise QueryError(f"{name} is {pixels!r}; expected a whole number of pixels, at least 1.")
+            check_whole_number(name, pixels)
         res = fitting_res(self._atlas.manifest, bounds, width, height) if res is None else res
         index, view = self._atlas.index(res), self._view(bounds, int(width), int(height), res)
         if view.rows.size > _SCAN_SHARE * len(index):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import OutputError, QueryError, SatclipIndexError
+from ..errors import OutputError, QueryError, SatclipIndexError, check_extra, one_line
 from ..formats.rows import GEOMETRIES, Geometry, Row, write_rows
 from ..geo.cell_polygons import cell_polygons
 from ..geo.gazetteer import nearest_cities
@@ -19,7 +19,7 @@ from ..geo.grid import Cells
 from ..maps.captions import subtitle_of, title_of
 from ..maps.color_scale import Scale
 from ..maps.heatmap import WORLD, check_bounds, heat_map, pixels_of
-from ..maps.map_contents import Bounds, Picture, check_installed, check_map_path, lines_of_geojson
+from ..maps.map_contents import Bounds, Picture, check_map_path, lines_of_geojson
 from ..storage.atomic import replacing
 from ._map_context import Scene
 from .notebook_html import html_table, png_html
@@ -259,7 +259,7 @@ class Neighbors:
         MissingExtraError
             If matplotlib is not installed.
         """
-        check_installed("matplotlib")
+        check_extra("matplotlib", "map")
         from ..maps.matplotlib_map import draw
 
         return draw(self.picture(bounds=bounds, width=width))
@@ -287,7 +287,7 @@ class Neighbors:
             with replacing(path) as partial:
                 partial.write_bytes(drawn)
         except OSError as error:
-            raise OutputError(f"{path} could not be written: {error.strerror or error}.") from None
+            raise OutputError(f"{path} could not be written: {one_line(error)}.") from None
 
     def _repr_html_(self) -> str:
         return self._map_html() + self._table_html()

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_number, check_whole_number
 from ..errors import PlaceError, QueryError
 from ..geo import sphere
 from ..geo.areas import Area, Box
@@ -130,9 +131,9 @@ class Question:
         distances = check_km("exclude_within_km", exclude_within_km), check_km("apart_km", apart_km)
         least = -math.inf
         if min_similarity is not None:
-            least = _within(min_similarity, "min_similarity", -1, 1)
+            least = check_number("min_similarity", min_similarity, low=-1, high=1)
         if min_percentile is not None:
-            least = max(least, entry.similarity_at(_within(min_percentile, "min_percentile", 0, 100)))
+            least = max(least, entry.similarity_at(check_number("min_percentile", min_percentile, low=0, high=100)))
         if check_k(k) is None and least == -math.inf:
             k = DEFAULT_K
         return cls(tuple(wanted), tuple(unwanted), res, check_k(k), *distances, bounds, bool(ocean), least)
@@ -211,22 +212,12 @@ class Question:
 
 def check_km(name: str, km: float | None) -> float:
     """Return kilometres, or raise QueryError if they are not a number of at least 0."""
-    if km is None or not 0 <= km < math.inf:
-        raise QueryError(f"{name} is {km!r}; expected kilometres, at least 0.")
-    return float(km)
+    return check_number(name, km, low=0)
 
 
 def check_k(k: int | None) -> int | None:
     """Return ``k``, or raise QueryError if it is not a whole number of at least 1."""
-    if k is not None and (isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1):
-        raise QueryError(f"k is {k!r}; expected a whole number of at least 1.")
-    return k if k is None else int(k)
-
-
-def _within(value: float, name: str, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not low <= value <= high:
-        raise QueryError(f"{name} is {value!r}; expected a number from {low} to {high}.")
-    return float(value)
+    return None if k is None else check_whole_number("k", k)
 
 
 def _area(source: Any) -> Area:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MissingExtraError, OutputError
+from ..errors import MissingExtraError, OutputError, require_extra
 from .engine import Filter
 
 if TYPE_CHECKING:
@@ -137,8 +137,6 @@ def verified_search(
 
 def import_faiss() -> Any:
     """Return the faiss module, or raise MissingExtraError saying how to install it."""
-    try:
+    with require_extra("faiss", "cpu"):
         import faiss
-    except ImportError:
-        raise MissingExtraError("faiss", "cpu") from None
     return faiss

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import AtlasNotFoundError, CorruptAtlasError, ResolutionError
+from ..errors import AtlasNotFoundError, CorruptAtlasError, ResolutionError, one_line
 from .atomic import replacing
 
 FORMAT_VERSION = 2
@@ -121,7 +121,7 @@ class Manifest:
         try:
             text = path.read_bytes()
         except OSError as error:
-            raise CorruptAtlasError(f"{path} cannot be read ({_brief(error)}). {remedy}") from None
+            raise CorruptAtlasError(f"{path} cannot be read ({one_line(error)}). {remedy}") from None
         manifest = cls.parse(text, str(root))
         if check_files and (wrong := next(manifest.wrong_sizes(root), None)):
             if not manifest._is_current(root):  # it was replaced between a glance at the one and the other
@@ -137,7 +137,7 @@ class Manifest:
             raw = json.loads(text.decode())
             version = raw["format_version"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise CorruptAtlasError(f"{name} cannot be read ({_brief(error)}). {remedy}") from None
+            raise CorruptAtlasError(f"{name} cannot be read ({one_line(error)}). {remedy}") from None
         if version != FORMAT_VERSION:
             raise CorruptAtlasError(
                 f"{name} has format version {version!r}; this program reads {FORMAT_VERSION}. "
@@ -158,7 +158,7 @@ class Manifest:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, CorruptAtlasError):
                 raise
-            raise CorruptAtlasError(f"{name} is not a manifest of an atlas ({_brief(error)}). {remedy}") from None
+            raise CorruptAtlasError(f"{name} is not a manifest of an atlas ({one_line(error)}). {remedy}") from None
         return manifest
 
     def _check_sense(self) -> None:
@@ -237,7 +237,3 @@ def library_versions(names: Iterable[str] = _LIBRARIES) -> dict[str, str]:
 
 def _remedy(where: str | Path) -> str:
     return f"Build it again: satclip-index build --atlas {where} --force"
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:160]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..database import Answer, Connection, check_condition, number_of, numpy_of, one_line, quoted
+from ..database import Answer, Connection, check_condition, number_of, numpy_of, query_errors, quoted
 from .row_locations import Located, Position, filled, find_position
 from .source import ROW, Source, portable
 
@@ -143,7 +143,7 @@ class Candidates:
         import pyarrow as pa
 
         columns = ", ".join(f"{portable(name, kind)} AS {quoted(name)}" for name, kind in self.types.items())
-        with self.cursor() as connection, one_line():
+        with self.cursor() as connection, query_errors():
             connection.register("picked", pa.table({"picked_at": np.arange(rows.size), "picked_row": rows}))
             joined = f"picked JOIN numbered ON numbered.{ROW} = picked.picked_row"
             found = connection.sql(f"SELECT picked.picked_at, {columns} FROM {joined}").to_arrow_table()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..database import numpy_of, one_line
+from ..database import numpy_of, query_errors
 from ..geo import grid, sphere
 from ..search.greedy_selection import Allowed, Walk
 from ..search.index import Index
@@ -119,7 +119,7 @@ def rank_table(
     walk.take({name: np.empty(0, dtype) for name, dtype in _COLUMNS.items()})
     with candidates.cursor() as connection:
         connection.register("compared", pa.RecordBatchReader.from_batches(schema, compared.batches(schema)))
-        with compared.failures(), one_line():
+        with compared.failures(), query_errors():
             ordered = connection.sql("FROM compared ORDER BY similarity DESC, row").to_arrow_reader(_WALK_ROWS)
             for batch in ordered:
                 if not walk.take({name: numpy_of(batch.column(name)) for name in _COLUMNS}):
