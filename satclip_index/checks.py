@@ -56,7 +56,9 @@ def check_number(
 
 
 def _range(low: float, high: float | None) -> str:
-    return f"of at least {low}" if high is None else f"from {low} to {high:,}"
+    return (
+        f"of at least {low:g}" if high is None else f"from {low:g} to {high:{',' if isinstance(high, int) else ',g'}}"
+    )
 
 
 def _shown(value: Any) -> str:

@@ -4,7 +4,7 @@ import math
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 from ..database import Connection, file_literal, open_database, query_errors
 from ..errors import AtlasExistsError, OutputError, QueryError, SatclipIndexError, one_line
 from ..geo import grid, sphere
-from ..progress import Progress
+from ..progress import Progress, ProgressCounter
 from ..storage.manifest import Manifest
 from . import _h3_lattice
 
@@ -69,7 +69,7 @@ def write_standalone(
         query_errors(),
     ):
         connection.execute("BEGIN")  # of what is appended in one transaction nothing is written twice
-        _add_cells(connection, root, manifest, resolutions, lambda done: progress(done, total) if progress else None)
+        _add_cells(connection, root, manifest, resolutions, ProgressCounter(progress, total))
         _add_atlas(connection, manifest, resolutions)
         _add_lattice(connection, resolutions[-1])
         connection.execute("COMMIT")
@@ -79,9 +79,8 @@ def write_standalone(
 
 
 def _add_cells(
-    connection: Connection, root: Path, manifest: Manifest, res: Sequence[int], report: Callable[[int], None]
+    connection: Connection, root: Path, manifest: Manifest, res: Sequence[int], counter: ProgressCounter
 ) -> None:
-    done = 0
     connection.execute(
         "CREATE TABLE cells (res UTINYINT, cell UBIGINT, lon DOUBLE, lat DOUBLE, land BOOLEAN, norm FLOAT, "
         f"embedding FLOAT[{manifest.dim}])"
@@ -92,8 +91,7 @@ def _add_cells(
                 f"INSERT INTO cells SELECT {r}, cell, lon, lat, land, norm, embedding::FLOAT[{manifest.dim}] "
                 f"FROM read_parquet({file_literal(root / file)}, hive_partitioning = false)"
             ).fetchone()
-            done += added[0] if added else 0
-            report(done)
+            counter.add(added[0] if added else 0)
 
 
 def _add_atlas(connection: Connection, manifest: Manifest, res: Sequence[int]) -> None:

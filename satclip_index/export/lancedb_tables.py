@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import AtlasExistsError, OutputError, SatclipIndexError, one_line, require_extra
 from ..geo import grid
-from ..progress import Progress
+from ..progress import Progress, ProgressCounter
 from ..storage.atomic import exchange, sync
 from ..storage.manifest import Manifest
 
@@ -82,7 +82,7 @@ def write_lance(
     total = sum(manifest.entry(r).count for r in resolutions)
     with require_extra("lancedb", "lance"):
         import lancedb
-    report = _Report(total, progress)
+    counter = ProgressCounter(progress, total)
     text = str(destination)
     if "://" in text and not text.startswith(_FILE):
         url = _check_url(text)
@@ -92,7 +92,7 @@ def write_lance(
             _check_free(url, there, force)
             for r in resolutions:
                 mode = "overwrite" if table_name(r) in there else "create"
-                _write_table(database, manifest, cells_of, r, report, mode)
+                _write_table(database, manifest, cells_of, r, counter, mode)
             for name in set(there) - set(map(table_name, resolutions)):
                 database.drop_table(name)
         return url
@@ -103,23 +103,13 @@ def write_lance(
     with _one_line(path), _folder(path, force) as partial:
         database = lancedb.connect(partial)
         for r in resolutions:
-            _write_table(database, manifest, cells_of, r, report, "create")
+            _write_table(database, manifest, cells_of, r, counter, "create")
     return str(path)
 
 
-class _Report:
-    """Counts cells for whoever wants to know, over all tables."""
-
-    def __init__(self, total: int, progress: Progress | None) -> None:
-        self._total, self._progress, self._done = total, progress, 0
-
-    def add(self, rows: int) -> None:
-        self._done += rows
-        if self._progress:
-            self._progress(self._done, self._total)
-
-
-def _write_table(database: Any, manifest: Manifest, cells_of: CellsOf, res: int, report: _Report, mode: str) -> None:
+def _write_table(
+    database: Any, manifest: Manifest, cells_of: CellsOf, res: int, counter: ProgressCounter, mode: str
+) -> None:
     """Write the table of a resolution in one commit, and then its indexes."""
     import pyarrow as pa
     from lancedb.index import Bitmap, BTree, IvfRq, IvfSq
@@ -132,7 +122,7 @@ def _write_table(database: Any, manifest: Manifest, cells_of: CellsOf, res: int,
         try:
             for batch in cells_of(res):
                 yield _as_row_batch(batch, schema, res, parents)
-                report.add(batch.num_rows)
+                counter.add(batch.num_rows)
         except BaseException as error:  # LanceDB, which reads this, would tell of it in its own words
             failure.append(error)
             raise

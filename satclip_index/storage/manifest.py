@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import is_whole_number
 from ..errors import AtlasNotFoundError, CorruptAtlasError, ResolutionError, one_line
 from .atomic import replacing
 
@@ -172,7 +173,7 @@ class Manifest:
         listed = {entry.path for entry in self.files}
         for res, entry in self.resolutions.items():
             numbers = (res, self.dim, entry.count, entry.land_count, entry.list_res, entry.codes_offset)
-            if not all(type(number) is int and number >= 0 for number in numbers) or self.dim < 1:
+            if not all(is_whole_number(number) and number >= 0 for number in numbers) or self.dim < 1:
                 raise ValueError(f"a number of resolution {res} is not a whole one of at least 0")
             if not 0 < len(entry.similarity_levels) == len(entry.similarity_quantiles):
                 raise ValueError(f"the quantiles of resolution {res} do not match their levels")
