@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import QueryError, SatclipIndexError
+from ..errors import QueryError, SatclipIndexError, check_extra
 from ..formats.rows import GEOMETRIES, Geometry, Row, write_rows
 from ..geo.cell_polygons import cell_polygons
 from ..geo.gazetteer import nearest_cities
@@ -19,7 +19,7 @@ from ..geo.grid import Cells
 from ..maps.captions import subtitle_of, title_of
 from ..maps.color_scale import Scale
 from ..maps.heatmap import WORLD, MapView, heat_map
-from ..maps.map_contents import BoundingBox, Picture, check_installed, check_map_path, lines_of_geojson
+from ..maps.map_contents import BoundingBox, Picture, check_map_path, lines_of_geojson
 from ..storage.atomic import atomic_file
 from ..storage.manifest import ResolutionEntry
 from ._map_context import MapContext
@@ -290,7 +290,7 @@ class Neighbors:
         MissingExtraError
             If matplotlib is not installed.
         """
-        check_installed("matplotlib")
+        check_extra("matplotlib", "map")
         from ..maps.matplotlib_map import draw
 
         return draw(self.picture(bounds=bounds, width=width))

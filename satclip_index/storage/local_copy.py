@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from ..errors import AtlasNotFoundError, CorruptAtlasError, OutputError
+from ..errors import AtlasNotFoundError, CorruptAtlasError, OutputError, one_line
 from ..progress import Progress
 from .atomic import atomic_file
 from .manifest import MANIFEST_NAME, FileEntry, Manifest, is_as_written
@@ -71,7 +71,7 @@ class LocalCopy:
             if isinstance(error, OutputError) or not error.errno:
                 raise
             raise OutputError(
-                f"{self} could not be fetched into {folder}: {error.strerror}. Set SATCLIP_CACHE to another folder."
+                f"{self} could not be fetched into {folder}: {one_line(error)}. Set SATCLIP_CACHE to another folder."
             ) from None
         return folder
 
