@@ -13,8 +13,8 @@ from .s2_fixtures import environment, losses, satclip_index, small_config, to_to
 
 SCRIPT = Path(__file__).with_name("s2_step.py")
 # Two processes add the same float32 terms in another order, which may cost one unit in the last place for each addition
-# on the way of a gradient. That is 794 features, 36, 32 and 16 inputs of the layers and 16 pairs, there and back through
-# all but the features: fewer than 1,000. A gather or a division by the number of processes that is missing costs half.
+# on the way of a gradient: 794 features, and 36, 32 and 16 inputs of the layers and 16 pairs, there and back; fewer than
+# 1,000. A gather, or a division by the number of processes, that is missing costs half of a gradient.
 TOLERANCE = 1000 * torch.finfo(torch.float32).eps
 
 
