@@ -18,16 +18,17 @@ from typing import Any
 import torch
 
 from common import describe_machine, measured_process
-from satclip_index import grid, open_atlas
-from satclip_index.assemble import assemble
-from satclip_index.encoder import Encoder, Hyperparameters, Siren, unit_half
-from satclip_index.land import is_land
-from satclip_index.manifest import FileEntry
-from satclip_index.search.segment import write_segment
-from satclip_index.shards import described, shards_of
-from satclip_index.steady import one_thread_each
-from satclip_index.store import write_shard
-from satclip_index.tiles import CellEncoder
+from satclip_index import open_atlas
+from satclip_index.builder._assemble import assemble
+from satclip_index.builder._segments import write_segment
+from satclip_index.builder._shards import described, shards_of
+from satclip_index.encoder.cell_encoder import CellEncoder
+from satclip_index.encoder.deterministic import one_thread_each
+from satclip_index.encoder.location_encoder import Encoder, Hyperparameters, Siren, unit_half
+from satclip_index.geo import grid
+from satclip_index.geo.land_mask import is_land
+from satclip_index.storage.cell_files import write_shard
+from satclip_index.storage.manifest import FileEntry
 
 RANDOM_L40 = "random-L40"  # of the released geometry: what encoding costs does not depend on the weights
 

@@ -17,9 +17,9 @@ import scipy.special
 import torch
 
 from common import describe_machine, interleaved_seconds
-from satclip_index import grid
-from satclip_index.encoder import Encoder, Hyperparameters, Siren
-from satclip_index.tiles import CellEncoder, Plan
+from satclip_index.encoder.cell_encoder import CellEncoder, Plan
+from satclip_index.encoder.location_encoder import Encoder, Hyperparameters, Siren
+from satclip_index.geo import grid
 
 RELEASED_PER_S = {10: 54_000, 40: 6_100}  # locations/s, one thread
 POINTS = {10: 40_000, 20: 40_000, 40: 10_000}

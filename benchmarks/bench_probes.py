@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from satclip_index.encoder import Encoder
-from satclip_train.probe import baselines, probe
+from satclip_index.encoder.location_encoder import Encoder
+from satclip_train.probes.folds import baselines, probe
 
 TABLES = Path(__file__).parents[2] / "shared" / "data" / "tables"
 

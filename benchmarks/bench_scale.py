@@ -12,10 +12,10 @@ from pathlib import Path
 
 from common import describe_machine
 from satclip_index import open_atlas
-from satclip_index.encoder import Encoder
-from satclip_index.shards import build_shard, shards_of
-from satclip_index.steady import one_thread_each
-from satclip_index.tiles import CellEncoder
+from satclip_index.builder._shards import build_shard, shards_of
+from satclip_index.encoder.cell_encoder import CellEncoder
+from satclip_index.encoder.deterministic import one_thread_each
+from satclip_index.encoder.location_encoder import Encoder
 
 
 def bytes_a_cell(folder: str) -> None:

@@ -29,12 +29,13 @@ from typing import Any
 import numpy as np
 
 from common import describe_machine
-from satclip_index import grid, open_atlas
-from satclip_index.areas import Box
-from satclip_index.search.bulk import cpu_search
-from satclip_index.search.engine import Filter, Found
-from satclip_index.search.geography import disks, rows_in
-from satclip_index.search.segment import Segments, write_segment
+from satclip_index import open_atlas
+from satclip_index.builder._segments import Segments, write_segment
+from satclip_index.geo import grid, sphere
+from satclip_index.geo.areas import Box
+from satclip_index.search.engine import Filter, Hits
+from satclip_index.search.faiss_index import import_faiss, verified_search
+from satclip_index.search.geo_filters import disks, rows_in
 from search_data import (
     APART,
     BOXED,
@@ -59,17 +60,17 @@ UNUSUAL_RES = 4
 ADJACENT = 4096  # cells whose neighbours' similarity says how rough an encoder is
 
 
-def ask(data: Data, question: Question, i: int) -> Found:
+def ask(data: Data, question: Question, i: int) -> Hits:
     """Return our answer; what the filter takes to be made is part of it."""
     away = disks(data.lon[i : i + 1], data.lat[i : i + 1], question.away_km) if question.away_km else None
     ranges = rows_in(data.index.tree, Box(*data.boxes[i])) if question.boxed else None
-    where = Filter(away=away, ranges=ranges, apart_rad=question.apart_km / grid.EARTH_RADIUS_KM)
+    where = Filter(away=away, ranges=ranges, apart_rad=question.apart_km / sphere.EARTH_RADIUS_KM)
     return data.index.engine.top(data.queries[i], question.k, where)
 
 
 def measure_ours(path: Path, res: int, n_queries: int) -> tuple[list[Asked], float, int, int]:
     """Return our answers, by how many GB the process grew for them, and how many of how many checked are right."""
-    from satclip_index.search import kernel  # noqa: F401 (numba, whose memory is not the index's)
+    from satclip_index.search import _search_kernels  # noqa: F401 (numba, whose memory is not the index's)
 
     before = memory_gb("VmRSS")
     data = Data(path, res, n_queries)
@@ -124,6 +125,12 @@ def measure_our_build(path: Path, res: int, folder: Path) -> Built:
     return measure_build(OURS, build)[1]
 
 
+def compare_on_cpu(queries: np.ndarray, block: np.ndarray, most: int) -> Any:
+    """Return the similarity and the position of the rows of a block that are most similar to each query."""
+    faiss = import_faiss()
+    return faiss.knn(queries, block, most, metric=faiss.METRIC_INNER_PRODUCT)
+
+
 def measure_bulk(path: Path, res: int) -> list[str]:
     """Return rows of a table: queries a second by the tree and by FAISS, and how many of their answers agree."""
     atlas = open_atlas(path)
@@ -140,7 +147,7 @@ def measure_bulk(path: Path, res: int) -> list[str]:
             tree = atlas.neighbors(index.cells[rows], k, res=res)
             tree_s = time.perf_counter() - start
             start = time.perf_counter()
-            found, _ = cpu_search(index, k)(queries)
+            found, _ = verified_search(index, queries, k, compare_on_cpu, np.float32)
             faiss_s = time.perf_counter() - start
             same = int((index.cells[found] == tree.neighbor).all(axis=1).sum())
             lines.append(

@@ -25,12 +25,8 @@ import numpy as np
 import torch
 
 from common import describe_machine
-from satclip_train.cache import tiles_of
-from satclip_train.data import Batch, CachedData, TilesData
-from satclip_train.features import compute_features
-from satclip_train.module import SatClipModule
-from satclip_train.run import make_tower_for, make_trainer, quiet_lightning
-from satclip_train.s2config import (
+from satclip_train.sentinel2.compute_features import compute_features
+from satclip_train.sentinel2.config import (
     CacheConfig,
     LocationConfig,
     MachineConfig,
@@ -39,6 +35,10 @@ from satclip_train.s2config import (
     TilesConfig,
     VisionConfig,
 )
+from satclip_train.sentinel2.data_module import Batch, CachedData, TilesData
+from satclip_train.sentinel2.feature_cache import tiles_of
+from satclip_train.sentinel2.lightning_module import SatClipModule
+from satclip_train.sentinel2.train import make_tower_for, make_trainer, quiet_lightning
 
 TILES = Path(__file__).parent.parent.parent / "shared" / "data" / "s2"
 RELEASED_BATCH, CACHED_BATCH, CHUNK = 512, 8192, 32

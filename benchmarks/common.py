@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from satclip_index.manifest import library_versions
+from satclip_index.storage.manifest import library_versions
 
 
 def describe_machine() -> str:

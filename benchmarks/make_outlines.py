@@ -1,4 +1,4 @@
-"""Make ``satclip_index/outlines.npz``, the coastlines and borders that maps are drawn with.
+"""Make ``satclip_index/maps/coastlines.npz``, the coastlines and borders that maps are drawn with.
 
 They are Natural Earth's (public domain), as the npm package world-atlas carries them: TopoJSON, in which each arc is
 there once, so that an arc of two countries is a border and one of a single country a coast. To make them anew:
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 LEVELS = {"fine": "countries-50m.json", "coarse": "countries-110m.json"}
 CREDIT = "Natural Earth 4.1 (public domain, naturalearthdata.com), from the npm package world-atlas 2.0.2"
-TARGET = Path(__file__).parents[1] / "satclip_index" / "outlines.npz"
+TARGET = Path(__file__).parents[1] / "satclip_index" / "maps" / "coastlines.npz"
 UNITS_PER_DEGREE = {"fine": 250, "coarse": 50}  # 0.4 km and 2 km: below the detail of either
 ALONG_DEG = 1e-3  # so near the antimeridian, or a pole, an edge is where the plane was cut and not a coast
 

@@ -14,9 +14,9 @@ import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
-from satclip_index.encoder import Encoder
-from satclip_index.grid import EARTH_RADIUS_KM
-from satclip_index.land import is_land
+from satclip_index.encoder.location_encoder import Encoder
+from satclip_index.geo.land_mask import is_land
+from satclip_index.geo.sphere import EARTH_RADIUS_KM
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from satclip_index import grid, open_atlas
+from satclip_index import open_atlas
+from satclip_index.geo import grid, sphere
 
 Rows = NDArray[np.int64]
 
@@ -116,12 +117,12 @@ class Data:
             across = (lon >= west) | (lon <= east - 360) if east > 180 else (lon >= west) & (lon <= east)
             return across & (lat >= south) & (lat <= north)
         if question.away_km:
-            return self.points @ self.points[self.rows[i]] < math.cos(question.away_km / grid.EARTH_RADIUS_KM)
+            return self.points @ self.points[self.rows[i]] < math.cos(question.away_km / sphere.EARTH_RADIUS_KM)
         return None
 
     def far_by_points(self, km: float) -> Callable[[Rows, Rows], NDArray[np.bool_]]:
         """Return a function that says which rows, (m,), are so far from which others, (j,): (m, j)."""
-        cosine = math.cos(km / grid.EARTH_RADIUS_KM)
+        cosine = math.cos(km / sphere.EARTH_RADIUS_KM)
         return lambda a, b: self.points[a] @ self.points[b].T < cosine
 
     def brute_force(self, n_sample: int) -> Iterator[dict[str, Rows]]:
@@ -170,7 +171,7 @@ def haversine_km(lon: Any, lat: Any, to_lon: Any, to_lat: Any) -> NDArray[np.flo
     """Return great-circle distances between points in degrees, broadcast."""
     lon, lat, to_lon, to_lat = map(np.radians, (lon, lat, to_lon, to_lat))
     a = np.sin((to_lat - lat) / 2) ** 2 + np.cos(lat) * np.cos(to_lat) * np.sin((to_lon - lon) / 2) ** 2
-    return 2 * grid.EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.minimum(a, 1)))
+    return 2 * sphere.EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.minimum(a, 1)))
 
 
 def build_missing(encoder: str, res: int, path: Path) -> None:
@@ -178,7 +179,7 @@ def build_missing(encoder: str, res: int, path: Path) -> None:
     import torch
 
     from satclip_index import build_atlas
-    from satclip_index.encoder import Encoder, Hyperparameters, Siren
+    from satclip_index.encoder.location_encoder import Encoder, Hyperparameters, Siren
 
     if (path / "manifest.json").is_file():
         made_by = open_atlas(path).manifest.encoder["sha256"]

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from common import interleaved_seconds
-from satclip_index import connect, grid
+from satclip_index import connect
+from satclip_index.geo import sphere
 from search_data import (
     BOXED,
     FAR,
@@ -173,7 +174,7 @@ def duckdb(data: Data) -> tuple[list[Built], list[Asked]]:
         "DuckDB, table in memory", lambda: connection.execute(f"CREATE TEMP TABLE held AS {columns}")
     )
     distance = (
-        f"2 * {grid.EARTH_RADIUS_KM} * asin(sqrt(least(1, sin(radians(lat - $lat) / 2) ** 2 + cos(radians(lat)) "
+        f"2 * {sphere.EARTH_RADIUS_KM} * asin(sqrt(least(1, sin(radians(lat - $lat) / 2) ** 2 + cos(radians(lat)) "
         "* cos(radians($lat)) * sin(radians(lon - $lon) / 2) ** 2)))"
     )
     asked = []

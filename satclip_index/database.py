@@ -13,7 +13,6 @@ from duckdb.func import FunctionNullHandling, PythonUDFType
 from numpy.typing import NDArray
 
 from .errors import QueryError, TableError
-from .formats import Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -107,7 +106,7 @@ class Answer:
             given = dict(parameters) if isinstance(parameters, Mapping) else list(parameters)
             self._relation = connection.sql(query, params=given or None)
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[dict[str, Any]]:
         """Yield one dictionary a row; a repeated column name gets a number."""
         reader = self.to_arrow_reader()
         names = _distinct(reader.schema.names)

@@ -28,6 +28,7 @@ for name in f"{_SETTINGS} SATCLIP_ATLAS HF_HUB_OFFLINE HF_ENDPOINT RAY_ADDRESS A
     os.environ.pop(name, None)
 
 ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared" / "data"  # real data, absent from a plain clone
 CLI = [sys.executable, "-c", HEAR_CTRL_C + "from satclip_cli.main import main; main()"]
 
 
@@ -144,6 +145,15 @@ def process(tmp_path):
         return finished([*CLI, *arguments], text=text, cwd=cwd or tmp_path, env=child_environment(extra), **options)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def builders(encoder_file):
+    """One process that builds again and again."""
+    from .builders import started_builders
+
+    with started_builders(encoder_file) as running:
+        yield running
 
 
 def child_environment(extra=None):

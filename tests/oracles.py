@@ -9,7 +9,7 @@ import shapely
 import torch
 from scipy.special import sph_harm_y
 
-from satclip_index.encoder import Encoder, Hyperparameters, Siren
+from satclip_index.encoder.location_encoder import Encoder, Hyperparameters, Siren
 
 EARTH_RADIUS_KM = 6371.0088
 

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import satclip_index as si
-from satclip_index import grid
-from satclip_index.encoder import unit_half
+from satclip_index.encoder.location_encoder import unit_half
 from satclip_index.errors import CoordinateError, InvalidCellError, PlaceError, QueryError, ResolutionError
+from satclip_index.geo import grid
 
 from .oracles import all_cells, brute_like, haversine_km, similarity, stored, unit32
 

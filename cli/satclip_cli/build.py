@@ -39,8 +39,8 @@ def build(
 
     Example: satclip-index build --atlas world --res 3 --res 4
     """
-    from satclip_index.build import build_atlas, estimated_bytes
-    from satclip_index.grid import cell_count, check_res
+    from satclip_index.builder.build import build_atlas, estimated_bytes
+    from satclip_index.geo.grid import cell_count, check_res
 
     resolutions = sorted({check_res(r) for r in res or [3, 4]})
     cells = " + ".join(f"{cell_count(r):,}" for r in resolutions)

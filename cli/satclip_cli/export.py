@@ -41,7 +41,7 @@ def lance(
 
     Example, one resolution, to a bucket: satclip-index export lance s3://my-bucket/planet --res 4
     """
-    from satclip_index.lance_export import table_name
+    from satclip_index.export.lancedb_tables import table_name
 
     found = opened(atlas, quiet=quiet)
     with progress_bar("Writing", "cells", quiet=quiet) as progress:

@@ -15,7 +15,7 @@ from .opening import opened
 from .render import choose_format, progress_bar, say, show_rows
 
 if TYPE_CHECKING:
-    from satclip_index.joined import Joined
+    from satclip_index.tables.joined_table import Joined
 
 _SQL = re.compile(r"\s*(?:SELECT|FROM|WITH|VALUES|TABLE|DESCRIBE|SUMMARIZE|PIVOT|UNPIVOT|\()\s", re.IGNORECASE)
 
@@ -87,7 +87,7 @@ def table_of(text: str, atlas: Any = None) -> Any:
     if not _SQL.match(text) or os.path.isfile(text):  # noqa: PTH113 (Path's raises on long names)
         return text
     from satclip_index.database import Answer, open_database
-    from satclip_index.sql import connect
+    from satclip_index.sql.connection import connect
 
     return Answer(open_database() if atlas is None else connect(atlas), text).to_arrow_reader()
 

@@ -111,7 +111,7 @@ def _ask(atlas: str, places: list[str], asked: dict[str, Any], *, regions: bool,
 
 def _check_map(path: Path) -> None:
     """Raise before the search if the map could not be written after it."""
-    from satclip_index.picture import check_map_path
+    from satclip_index.maps.map_contents import check_map_path
 
     check_map_path(path)
 

@@ -61,7 +61,7 @@ def probe(
 
     Example: satclip-index probe stations.csv --target mean_temperature_c --encoder bluemarble --format markdown
     """
-    from satclip_train.report import evaluate_table
+    from satclip_train.probes.table_report import evaluate_table
 
     kind = choose_report(format, out)
     if holdout and protocol is not Protocol.folds:

@@ -15,16 +15,16 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Table
 from rich.text import Text
 
-from satclip_index.durable import replacing
 from satclip_index.errors import OutputError
-from satclip_index.formats import FORMATS, SUFFIXES, Row, plain_value, write_rows
+from satclip_index.formats.rows import FORMATS, SUFFIXES, Row, plain_value, write_rows
+from satclip_index.storage.atomic import replacing
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from satclip_index import Neighbors
-    from satclip_index.formats import Geometry
-    from satclip_train.scores import Evaluation
+    from satclip_index.formats.rows import Geometry
+    from satclip_train.probes.scores import Evaluation
 
 _DECIMALS = {
     "distance_km": 0,
@@ -249,7 +249,7 @@ def _brief(name: str, value: Any) -> str:
 
 
 def _write_parquet(table: "pa.Table | pa.RecordBatchReader", out: Path | None) -> None:
-    from satclip_index.store import write_table
+    from satclip_index.storage.geoparquet import write_table
 
     if out:
         _write_path(out, lambda partial: write_table(table, partial))

@@ -50,7 +50,7 @@ def sql(
 
     Example, with values: satclip-index sql 'FROM places_like($lon, $lat)' -p lon=36.8 -p lat=-1.3
     """
-    from satclip_index.sql import Answer, connect
+    from satclip_index.sql.connection import Answer, connect
 
     if save is not None:
         if query is not None or file is not None:

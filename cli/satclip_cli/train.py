@@ -65,12 +65,12 @@ def run(
 
     Example, for other SatCLIP readers: satclip-index train export s2.run/best.ckpt -o s2.ckpt
     """
-    from satclip_train.s2config import is_tiles_config
+    from satclip_train.sentinel2.config import is_tiles_config
 
     quiet = quiet or _is_helper_process()
     with progress_bar("Training", "steps", quiet=quiet) as progress:
         if is_tiles_config(config):
-            from satclip_train.run import train_on_tiles
+            from satclip_train.sentinel2.train import train_on_tiles
 
             written = train_on_tiles(config, out=out, resume=resume, vision_weights=vision_weights, progress=progress)
         else:
@@ -91,8 +91,8 @@ def features(
 
     Example: satclip-index train features s2.toml
     """
-    from satclip_train.features import compute_features
-    from satclip_train.s2config import read_s2_config
+    from satclip_train.sentinel2.compute_features import compute_features
+    from satclip_train.sentinel2.config import read_s2_config
 
     settings = read_s2_config(config, vision_weights=vision_weights)
     with progress_bar("Seeing", "tiles", quiet=quiet) as progress:
@@ -115,7 +115,7 @@ def export(
 
     Example: satclip-index train export s2.run/best.ckpt -o s2.ckpt --vision-weights resnet18.pth
     """
-    from satclip_train.export import export as write
+    from satclip_train.sentinel2.export import export as write
 
     encoder = write(checkpoint, out, vision_weights=vision_weights)
     say(f"Wrote {out}: {encoder.dim} dimensions, L = {encoder.hyperparameters.legendre_polys}.", quiet=quiet)
@@ -126,7 +126,7 @@ def _train_on_rasters(
 ) -> Path:
     """Train as the bundled encoder was."""
     from satclip_index.errors import ConfigError
-    from satclip_train.fit import train
+    from satclip_train.rasters.train import train
 
     if misplaced:
         raise ConfigError(f"{config} trains on global rasters, where --resume and --vision-weights mean nothing.")

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def serve_map(atlas: "Atlas", **options: Any) -> None:
-    """Serve the map of an atlas, as :func:`satclip_index.app.server.serve_map` does, until it is told to end.
+    """Serve the map of an atlas, as :func:`satclip_index.app._server.serve_map` does, until it is told to end.
 
     Raises
     ------
@@ -17,9 +17,9 @@ def serve_map(atlas: "Atlas", **options: Any) -> None:
         If Bokeh is not installed.
     """
     try:
-        from . import server
+        from . import _server
     except ImportError as error:
         if error.name is None or error.name.partition(".")[0] not in ("bokeh", "tornado", "jinja2"):
             raise
         raise MissingExtraError("bokeh", "map") from None
-    server.serve_map(atlas, **options)
+    _server.serve_map(atlas, **options)

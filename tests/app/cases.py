@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from satclip_index.app.state import Example, State, View
+from satclip_index.app._state import Example, State, View
 
 PLACES = st.sampled_from(
     ["Nairobi", "São Paulo", "-70.5,-33.4", "36.8,-1.3", "84f29c3ffffffff", "Springfield, US", "'s-Gravenhage"]

@@ -5,8 +5,8 @@ from concurrent.futures import Future
 
 import pytest
 
-from satclip_index.app.desk import Desk
-from satclip_index.app.session import MOST_AREA_BYTES, Session
+from satclip_index.app._answer_cache import Desk
+from satclip_index.app._session import MOST_AREA_BYTES, Session
 
 from .cases import TRIANGLE
 

@@ -3,7 +3,7 @@ from urllib.parse import parse_qs
 import pytest
 from hypothesis import given
 
-from satclip_index.app.state import LONGEST_LINK_AREA, Example, State, View, read_area
+from satclip_index.app._state import LONGEST_LINK_AREA, Example, State, View, read_area
 from satclip_index.errors import PlaceError, QueryError
 
 from .cases import states

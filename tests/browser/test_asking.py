@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from satclip_index import grid
-from satclip_index.cities import continents
+from satclip_index.geo import grid
+from satclip_index.geo.gazetteer import continents
 
 from ..conftest import CLI, child_environment
 from ..processes import finished

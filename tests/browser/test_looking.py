@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from satclip_index import grid
-from satclip_index.colors import Scale
+from satclip_index.geo import grid
+from satclip_index.maps.color_scale import Scale
 
 from .conftest import ask, at, click, picture, rows, settled
 

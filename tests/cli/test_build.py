@@ -10,7 +10,7 @@ from ..processes import finished, signal_at
 from .test_cli import answer, failed
 
 
-def test_build_then_like_then_sql(process, encoder_file, tmp_path):
+def test_build_then_like_then_sql(process, cli, encoder_file, tmp_path):
     done = process("build", "--encoder", encoder_file, "--res", "0", "--res", "1", "--device", "cpu")
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
@@ -18,7 +18,7 @@ def test_build_then_like_then_sql(process, encoder_file, tmp_path):
     assert "Ask it: satclip-index like Nairobi" in done.stderr
     assert len(answer(process("like", "Nairobi"))) == 10
     assert answer(process("sql", "SELECT count(*) AS n FROM cells")) == [{"n": 964}]
-    assert "--force" in failed(process("build", "-q", "--encoder", encoder_file, "--res", "0"))
+    assert "--force" in failed(cli("build", "-q", "--encoder", encoder_file, "--res", "0"))
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@ import geopandas
 import pytest
 import shapely
 
-from satclip_index import grid
-from satclip_index.boundaries import cell_polygons
+from satclip_index.geo import grid
+from satclip_index.geo.cell_polygons import cell_polygons
 
 from .test_cli import LIKE, answer, failed
 

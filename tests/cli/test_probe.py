@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from satclip_cli.main import main
-from satclip_index.encoder import Encoder, Hyperparameters, Siren
-from satclip_train.points import uniform_points
+from satclip_index.encoder.location_encoder import Encoder, Hyperparameters, Siren
+from satclip_train.rasters.point_sampling import uniform_points
 
 ROWS = 150
 
@@ -123,7 +123,9 @@ def test_continents_are_held_out(run):
 
 
 def test_the_notebook_s_protocol_prints_test_mse(run, monkeypatch):
-    monkeypatch.setattr("satclip_train.evaluation.notebook_scores", lambda x, y, seed, **_: (0.0063 + seed / 1000, 0.9))
+    monkeypatch.setattr(
+        "satclip_train.probes.evaluation.notebook_scores", lambda x, y, seed, **_: (0.0063 + seed / 1000, 0.9)
+    )
     code, out, _ = run("--target", "warm", "--protocol", "satclip-notebook", "--format", "markdown")
     assert code == 0
     assert out.splitlines()[0] == "| features | dim | probe | test MSE | R2 |"

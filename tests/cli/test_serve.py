@@ -5,7 +5,7 @@ def test_the_example_runs(cli, atlas, monkeypatch):
     """The command opens the browser at the address that the server tells it."""
     import webbrowser
 
-    from satclip_index.app import server
+    from satclip_index.app import _server
 
     opened, asked = [], {}
 
@@ -14,7 +14,7 @@ def test_the_example_runs(cli, atlas, monkeypatch):
         ready("http://localhost:5006/")
 
     monkeypatch.setattr(webbrowser, "open", opened.append)
-    monkeypatch.setattr(server, "serve_map", until_it_is_ready)
+    monkeypatch.setattr(_server, "serve_map", until_it_is_ready)
     done = cli("serve", "--atlas", atlas.path, "--open")
     assert done.returncode == 0
     assert (done.stdout, done.stderr) == ("", "The map is at http://localhost:5006/ (Ctrl-C ends it).\n")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from satclip_index import grid
-from satclip_index.encoder import unit_half
+from satclip_index.builder._segments import Segments, write_segment
+from satclip_index.encoder.location_encoder import unit_half
+from satclip_index.geo import grid
 from satclip_index.search.engine import Engine
-from satclip_index.search.segment import Segments, write_segment
 from satclip_index.search.tree import Tree
 from satclip_index.search.vectors import Vectors
 

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from satclip_index import grid
+from satclip_index.geo import grid, sphere
 from satclip_index.search import engine as engine_module
-from satclip_index.search.bulk import cpu_search, gpu_search
 from satclip_index.search.engine import Filter
-from satclip_index.search.geography import ranges_of
+from satclip_index.search.faiss_index import gpu_search, import_faiss, verified_search
+from satclip_index.search.geo_filters import ranges_of
 
 from .cases import CASES, brute
 
@@ -40,7 +40,7 @@ def test_every_query_of_every_group_gets_what_brute_force_gives(
     near = np.arange(first, min(first + 12, case.cells.size))
     rows = np.unique(np.concatenate([near, rng.integers(0, case.cells.size, 5)]))
     ranges = None if share is None else ranges_of(rng.random(case.cells.size) < share)
-    points = grid.unit_vectors(case.lon, case.lat)[rows]
+    points = sphere.unit_vectors(case.lon, case.lat)[rows]
     with pytest.MonkeyPatch.context() as patch:
         if force_scan:
             patch.setattr(engine_module, "_SCAN_LEAST", 0)
@@ -51,7 +51,7 @@ def test_every_query_of_every_group_gets_what_brute_force_gives(
             k,
             Filter(land_only=land_only, ranges=ranges),
             points=points,
-            away_rad=away_km / grid.EARTH_RADIUS_KM,
+            away_rad=away_km / sphere.EARTH_RADIUS_KM,
         )
     assert found.shape == alike.shape == (rows.size, k)
     for i, row in enumerate(rows):
@@ -80,16 +80,21 @@ class OneIndex:
         return self.cells.size
 
 
+def compare_on_cpu(queries, block, most):
+    faiss = import_faiss()
+    return faiss.knn(queries, block, most, metric=faiss.METRIC_INNER_PRODUCT)
+
+
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("block", [7, 1000, 1 << 20])
 def test_faiss_re_ranked_is_brute_force_even_where_most_rows_are_alike(cases, name, block, monkeypatch):
-    monkeypatch.setattr("satclip_index.search.bulk._BLOCK_ROWS", block)
+    monkeypatch.setattr("satclip_index.search.faiss_index._BLOCK_ROWS", block)
     case = cases(name)
     if block == 7 and case.cells.size > 6000:
         pytest.skip("thousands of blocks of seven rows are slow, and no different")
     rows = np.random.default_rng(1).integers(0, case.cells.size, 6)
     for k in (1, 10, 2 * case.cells.size if case.cells.size < 1000 else 50):
-        found, alike = cpu_search(OneIndex(case), k)(case.embedding[rows])
+        found, alike = verified_search(OneIndex(case), case.embedding[rows], k, compare_on_cpu, np.float32)
         for i, row in enumerate(rows):
             expected, similarity = brute(case, case.embedding[row], k=k)
             np.testing.assert_array_equal(found[i, : expected.size], expected)

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from satclip_index import grid
-from satclip_index.encoder import unit_half
+from satclip_index.builder._segments import Segments, write_segment
+from satclip_index.encoder.location_encoder import unit_half
 from satclip_index.errors import CorruptAtlasError
-from satclip_index.search.segment import Segments, write_segment
+from satclip_index.geo import grid, sphere
 from satclip_index.search.tree import Rows, Tree, deepest_level, make_nodes
 
 from ..oracles import make_encoder
@@ -21,7 +21,7 @@ def test_every_row_is_inside_the_ball_and_the_cap_of_each_ancestor(cases, name):
     tree, cells, embedding = cases(name).tree, cases(name).cells, cases(name).embedding
     unit = embedding.astype(np.float64)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    point = grid.unit_vectors(*grid.cell_centers(cells))
+    point = sphere.unit_vectors(*grid.cell_centers(cells))
     nodes = tree.nodes
     assert tree.levels.size == deepest_level(CASES[name][0]) + 2
     for res, (first, last) in enumerate(zip(tree.levels[:-1], tree.levels[1:], strict=True)):
@@ -95,7 +95,7 @@ def test_a_damaged_tree_is_a_corrupt_atlas(cases, tmp_path, damage):
 
 def test_vectors_that_cancel_out_still_have_a_ball():
     cells = grid.descendants(grid.cells_at(0)[:1], 2)[:2]
-    rows = Rows(cells, grid.unit_vectors(*grid.cell_centers(cells)), np.zeros(2, np.uint8))
+    rows = Rows(cells, sphere.unit_vectors(*grid.cell_centers(cells)), np.zeros(2, np.uint8))
     vectors = np.array([[1, 0, 0], [-1, 0, 0]], dtype=np.float32)
     nodes = make_nodes(rows, vectors, np.ones(2), np.zeros((1, 3)), np.array([0, 2]))
     assert nodes.radius[0] >= np.pi - 1e-5

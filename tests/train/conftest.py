@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from satclip_train.config import (
+from satclip_train.rasters.config import (
     Config,
     DataConfig,
     EncoderConfig,
@@ -11,7 +11,7 @@ from satclip_train.config import (
     TowerConfig,
     TrainingConfig,
 )
-from satclip_train.towers import Scale
+from satclip_train.rasters.random_conv_tower import Scale
 
 
 @pytest.fixture(scope="session")

@@ -1,1 +1,1 @@
-"""Training of location encoders: data, vision towers, losses, the loop, probes."""
+"""Training of location encoders, from global rasters or Sentinel-2 tiles, and probes of what they are worth."""

@@ -1,0 +1,1 @@
+from .launch import serve_map as serve_map

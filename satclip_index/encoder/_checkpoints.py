@@ -1,0 +1,135 @@
+"""Files of weights, and where they come from: our own, released checkpoints, the Hugging Face Hub."""
+
+import json
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ..errors import EncoderError, OutputError
+from ._siren import Hyperparameters, Siren
+
+_METADATA_KEY = "satclip_index.encoder"
+_CHECKPOINT_PREFIX = "model.location.nnet."
+
+
+def read_weights(path: Path) -> tuple[Siren, Hyperparameters, str | None]:
+    """Return the network in a file, its geometry, and its name where the file knows it.
+
+    Raises
+    ------
+    EncoderError
+        If the file is neither ours nor a released checkpoint, is damaged, or asks for code to run, which it is refused.
+    """
+    name = None
+    if path.suffix == ".safetensors":
+        weights, hyperparameters, name = _read_safetensors(path)
+    else:
+        weights, hyperparameters = _read_checkpoint(path)
+    return _assembled(path, weights, hyperparameters), hyperparameters, name
+
+
+def write_weights(path: Path, network: Siren, hyperparameters: Hyperparameters, name: str) -> None:
+    """Write a network as a ``.safetensors`` file of ours, or raise OutputError."""
+    described = {"format": 1, "name": name, "hyperparameters": asdict(hyperparameters)}
+    tensors = {key: tensor.contiguous() for key, tensor in network.state_dict().items()}
+    metadata = {_METADATA_KEY: json.dumps(described, sort_keys=True)}
+    try:
+        path.write_bytes(save(tensors, metadata=metadata))  # save_file would make it its owner's alone
+    except OSError as error:
+        raise OutputError(f"{path} could not be written: {error.strerror}.") from None
+
+
+def _read_safetensors(path: Path) -> tuple[Mapping[str, Tensor], Hyperparameters, str | None]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            described = json.loads((file.metadata() or {})[_METADATA_KEY])
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        hyperparameters = Hyperparameters(**described["hyperparameters"])
+    except KeyError:
+        raise EncoderError(f"{path} holds tensors, but not a location encoder of this package.") from None
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise EncoderError(f"{path} is not a readable .safetensors file ({error}). Fetch or export it again.") from None
+    return weights, hyperparameters, described.get("name")
+
+
+def _read_checkpoint(path: Path) -> tuple[Mapping[str, Tensor], Hyperparameters]:
+    if not zipfile.is_zipfile(path):
+        raise EncoderError(f"{path} is not a PyTorch checkpoint: it is truncated, or another kind of file.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).partition("Unsupported")[2] or str(error)
+        raise EncoderError(
+            f"{path} was refused: its pickle asks for more than tensors and plain values "
+            f"(unsupported{' '.join(reason.split())[:120]}). Nothing in it was run."
+        ) from None
+    except (RuntimeError, OSError, EOFError, KeyError, ValueError) as error:
+        raise EncoderError(
+            f"{path} is not a readable PyTorch checkpoint ({' '.join(str(error).split())[:120]})."
+        ) from None
+    if not isinstance(checkpoint, dict) or not {"state_dict", "hyper_parameters"} <= checkpoint.keys():
+        raise EncoderError(f"{path} has no state_dict and hyper_parameters; expected a SatCLIP Lightning checkpoint.")
+    hyper, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
+    if not isinstance(hyper, Mapping) or not isinstance(state, Mapping):
+        raise EncoderError(f"{path}: its state_dict or hyper_parameters is not a dictionary.")
+    wanted = Hyperparameters.__dataclass_fields__
+    missing = [key for key in wanted if key not in hyper]
+    if missing:
+        raise EncoderError(f"{path}: its hyper_parameters lack {', '.join(missing)}, which nothing here assumes.")
+    weights = {
+        key.removeprefix(_CHECKPOINT_PREFIX): tensor
+        for key, tensor in state.items()
+        if isinstance(key, str) and isinstance(tensor, Tensor) and key.startswith(_CHECKPOINT_PREFIX)
+    }
+    return weights, Hyperparameters(**{key: hyper[key] for key in wanted})
+
+
+def _assembled(path: Path, weights: Mapping[str, Tensor], hyperparameters: Hyperparameters) -> Siren:
+    """Return a network of those weights, in the precision they have, or raise EncoderError if they do not fit."""
+    p = hyperparameters.check(str(path))
+    with torch.device("meta"):
+        network = Siren(p.legendre_polys**2, p.capacity, p.num_hidden_layers, p.embed_dim)
+    expected = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+    found = {key: tuple(tensor.shape) for key, tensor in weights.items()}
+    if expected != found:
+        odd = sorted(key for key in expected | found if expected.get(key) != found.get(key))
+        raise EncoderError(
+            f"{path}: its weights do not fit its hyper-parameters at {odd[0]}: "
+            f"expected {expected.get(odd[0])}, found {found.get(odd[0])}."
+        )
+    if not all(tensor.is_floating_point() and bool(tensor.isfinite().all()) for tensor in weights.values()):
+        raise EncoderError(f"{path}: some location weights are not finite numbers.")
+    network.load_state_dict({key: tensor.clone() for key, tensor in weights.items()}, assign=True)
+    return network
+
+
+def download(repository: str, revision: str | None) -> tuple[Path, str]:
+    """Fetch the one weights file of a Hub repository; return its path and the commit it was pinned to."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    patterns = ["*.safetensors", "*.ckpt"]
+    try:
+        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
+    except LocalEntryNotFoundError:
+        raise EncoderError(
+            f"{repository} is not on this machine, and the Hugging Face Hub could not be reached. "
+            "Work offline with the bundled encoder (bluemarble) or a downloaded .ckpt file."
+        ) from None
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise EncoderError(
+            f"{repository} could not be fetched from the Hugging Face Hub: {str(error).strip().splitlines()[0]}"
+        ) from None
+    files = sorted(file for pattern in patterns for file in folder.glob(pattern))
+    if len(files) != 1:
+        raise EncoderError(
+            f"{repository} holds {len(files)} .safetensors or .ckpt files; expected one. Download it and name the file."
+        )
+    return files[0], folder.name

@@ -1,0 +1,5 @@
+"""An atlas in other forms: a DuckDB file, LanceDB tables, a PyTorch data set."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

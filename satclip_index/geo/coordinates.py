@@ -1,0 +1,42 @@
+"""The check that every longitude and latitude passes at the door."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import CoordinateError
+
+
+def check_coordinates(lon: ArrayLike, lat: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return ``lon, lat`` as float64 vectors, or raise naming the first row that is not a point on Earth.
+
+    Parameters
+    ----------
+    lon : float or (n,) array
+        Degrees in [-180, 360]; values above 180 are wrapped, as in climate grids.
+    lat : float or (n,) array
+        Degrees in [-90, 90].
+
+    Returns
+    -------
+    lon, lat : (n,) float64
+        Degrees; lon in [-180, 180], lat in [-90, 90]. A scalar becomes a vector of one.
+
+    Raises
+    ------
+    CoordinateError
+        If a value is not a number, not finite or out of range, or the lengths differ.
+    """
+    try:
+        lon, lat = (np.atleast_1d(np.asarray(values, dtype=np.float64)) for values in (lon, lat))
+    except (TypeError, ValueError) as error:
+        raise CoordinateError(f"Longitudes and latitudes must be numbers, in degrees: {error}.") from None
+    if lon.ndim != 1 or lon.shape != lat.shape:
+        raise CoordinateError(f"lon and lat must be vectors of one length; got shapes {lon.shape} and {lat.shape}.")
+    for values, name, low, high in ((lat, "latitudes", -90, 90), (lon, "longitudes", -180, 360)):
+        bad = np.flatnonzero(~((values >= low) & (values <= high)))  # the negation also catches NaN
+        if bad.size:
+            raise CoordinateError(
+                f"{bad.size} of {values.size} {name} are outside [{low}, {high}]; first is {values[bad[0]]:g} at row "
+                f"{bad[0]}. Coordinates are (lon, lat) in degrees; are they swapped?"
+            )
+    return np.where(lon > 180, lon - 360, lon), lat

@@ -1,0 +1,296 @@
+"""H3 cells, their centres, their ancestors and the rows they take in a sorted array of cells."""
+
+from functools import lru_cache
+
+import h3.api.numpy_int as h3
+import h3ronpy
+import numpy as np
+from h3ronpy.vector import cells_to_coordinates, cells_to_wkb_polygons, coordinates_to_cells
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import InvalidCellError, ResolutionError
+from .coordinates import check_coordinates
+
+Cells = NDArray[np.uint64]
+
+MAX_RES = 15
+_SHARD_ROWS = 32_768
+_FINEST_OF_BASE_CELLS = 6  # the finest resolution whose shards are whole base cells
+
+# The 64 bits of a cell: 1 reserved, 4 mode, 3 reserved, 4 resolution, 7 base cell, then 15 digits of 3 bits, the
+# coarsest first; digits finer than the resolution are 7 (h3geo.org/docs/core-library/h3Indexing).
+_RES_SHIFT = np.uint64(52)
+_RES_MASK = np.uint64(0xF << 52)
+
+_WKB_HEADER_BYTES = 13  # byte order, type, one ring and its number of points (OGC 06-103r4, 8.2)
+
+
+def check_res(res: int, *, highest: int = MAX_RES) -> int:
+    """Return ``res``, or raise ResolutionError if it is not a whole number in [0, highest]."""
+    if isinstance(res, bool) or not isinstance(res, int | np.integer) or not 0 <= res <= highest:
+        raise ResolutionError(f"{res!r} is not an H3 resolution; expected a whole number from 0 to {highest}.")
+    return int(res)
+
+
+def check_cells(cells: ArrayLike) -> Cells:
+    """Return ``cells`` as a uint64 vector, or raise InvalidCellError naming the first that is not an H3 cell."""
+    try:
+        values = np.atleast_1d(np.asarray(cells, dtype=np.uint64))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidCellError(f"Cells must be unsigned 64-bit integers: {error}.") from None
+    bad = np.flatnonzero(~are_cells(values))
+    if bad.size:
+        raise InvalidCellError(
+            f"{bad.size} of {values.size} values are not H3 cells; first is {int(values[bad[0]]):#x} at row {bad[0]}."
+        )
+    return values
+
+
+def are_cells(values: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Return whether each value, (n,) uint64, is an H3 cell of any resolution."""
+    return np.asarray(h3ronpy.cells_valid(values, booleanarray=True)).astype(bool)
+
+
+def cell_count(res: int) -> int:
+    """Return how many cells cover the Earth at a resolution: 2 + 120 * 7^res."""
+    return 2 + 120 * int(7 ** check_res(res))
+
+
+def cells_at(res: int) -> Cells:
+    """Return every cell of a resolution, ascending.
+
+    Parameters
+    ----------
+    res : int
+        H3 resolution.
+
+    Returns
+    -------
+    (2 + 120 * 7**res,) uint64
+        Ascending by id, so the descendants of any cell are one run.
+    """
+    return descendants(_base_cells(), check_res(res))
+
+
+@lru_cache(maxsize=MAX_RES + 1)
+def shard_roots(res: int) -> tuple[Cells, ...]:
+    """Return the ancestors whose descendants are each shard of a resolution, in row order.
+
+    A shard is one Parquet file, and the unit in which an atlas is built: consecutive base cells until about 32,768 rows
+    are together; or, at res 7 and finer, one cell six resolutions up, of 117,649 rows at most.
+    """
+    if res > _FINEST_OF_BASE_CELLS:
+        return tuple(cells_at(res - _FINEST_OF_BASE_CELLS)[:, None])
+    bases = _base_cells()
+    per_base = cell_count(res) / bases.size
+    shards = max(1, min(bases.size, round(bases.size * per_base / _SHARD_ROWS)))
+    return tuple(np.array_split(bases, shards))
+
+
+def descendants(cells: Cells, res: int) -> Cells:
+    """Return the cells of a resolution that descend from distinct cells, none finer nor inside another, ascending."""
+    return np.sort(np.asarray(h3.uncompact_cells(cells, res), dtype=np.uint64))
+
+
+def descendant_count(cells: Cells, res: int) -> int:
+    """Return how many cells :func:`descendants` would."""
+    return sum(int(h3.cell_to_children_size(cell, res)) for cell in cells)
+
+
+def ancestors(cells: Cells, res: int) -> Cells:
+    """Return, for each cell, the cell of a coarser (or the same) resolution that it descends from, in order.
+
+    Parameters
+    ----------
+    cells : (n,) uint64
+        Cells of resolution ``res`` or finer.
+    res : int
+        H3 resolution.
+
+    Returns
+    -------
+    (n,) uint64
+    """
+    return _numpy(h3ronpy.change_resolution(cells, res), np.uint64)
+
+
+def row_ranges(cells: Cells, roots: Cells) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows of ``cells`` that descend from each root.
+
+    Parameters
+    ----------
+    cells : (n,) uint64
+        Ascending cells of one resolution; they need not be all there are.
+    roots : (m,) uint64
+        Cells of any resolutions not finer than that of ``cells``.
+
+    Returns
+    -------
+    start, stop : (m,) int64
+        Rows ``start[i] .. stop[i] - 1`` descend from root i.
+    """
+    if not cells.size:
+        return np.zeros(roots.size, np.int64), np.zeros(roots.size, np.int64)
+    res = cell_res(cells[:1])
+    low, digits = _first_descendants(roots, res)
+    return np.searchsorted(cells, low, "left"), np.searchsorted(cells, low | digits, "right")
+
+
+def descendants_of_each(cells: Cells, res: int) -> tuple[NDArray[np.int64], Cells]:
+    """Return the cells of a resolution that descend from each cell, in the order of the cells, ascending within each.
+
+    Parameters
+    ----------
+    cells : (n,) uint64
+        Valid cells of resolution ``res`` or coarser, repeated or not.
+    res : int
+        H3 resolution.
+
+    Returns
+    -------
+    row : (m,) int64
+        The position in ``cells`` of what each descends from.
+    cell : (m,) uint64
+    """
+    paired = h3ronpy.change_resolution_paired(cells, res)
+    before, after = _numpy(paired["cell_before"], np.uint64), _numpy(paired["cell_after"], np.uint64)
+    first, _ = _first_descendants(before, np.array([res]))
+    return np.cumsum(after == first) - 1, after
+
+
+def _first_descendants(cells: Cells, res: NDArray[np.int64]) -> tuple[Cells, Cells]:
+    """Return the lowest descendant of each cell at a resolution, and the bits that its other descendants may set."""
+    free = (3 * (res - cell_res(cells))).astype(np.uint64)
+    digits = ((np.uint64(1) << free) - np.uint64(1)) << (3 * (MAX_RES - res)).astype(np.uint64)
+    return (cells & ~_RES_MASK & ~digits) | (res.astype(np.uint64) << _RES_SHIFT), digits
+
+
+def cell_res(cells: Cells) -> NDArray[np.int64]:
+    """Return the resolution of each cell."""
+    return ((cells & _RES_MASK) >> _RES_SHIFT).astype(np.int64)
+
+
+def cell_centers(cells: Cells) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the centre of each cell.
+
+    Parameters
+    ----------
+    cells : (n,) uint64
+        Valid H3 cells of any resolution.
+
+    Returns
+    -------
+    lon, lat : (n,) float64
+        Degrees; lon in [-180, 180], lat in [-90, 90].
+
+    Raises
+    ------
+    InvalidCellError
+        If any value is not an H3 cell.
+    """
+    points = cells_to_coordinates(check_cells(cells))
+    return _numpy(points["lng"], np.float64), _numpy(points["lat"], np.float64)
+
+
+def cell_boundaries(cells: Cells) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Return the vertices of each cell, counter-clockwise, the first not repeated.
+
+    Parameters
+    ----------
+    cells : (n,) uint64
+        Valid H3 cells of any resolution.
+
+    Returns
+    -------
+    lon, lat : (v,) float64
+        Degrees; lon in [-180, 180], on either side of the antimeridian for a cell across it.
+    start : (n + 1,) int64
+        Those of cell i are ``start[i] .. start[i + 1] - 1``: six, five for a pentagon, and more where the cell lies
+        over an edge of H3's icosahedron.
+
+    Raises
+    ------
+    InvalidCellError
+        If any value is not an H3 cell.
+    """
+    polygons = cells_to_wkb_polygons(check_cells(cells)).to_pylist()
+    sizes = np.array([len(polygon) - _WKB_HEADER_BYTES for polygon in polygons], dtype=np.int64) // 16 - 1
+    points = np.frombuffer(b"".join(polygon[_WKB_HEADER_BYTES:-16] for polygon in polygons), dtype="<f8").reshape(-1, 2)
+    return points[:, 0].copy(), points[:, 1].copy(), np.concatenate([[0], np.cumsum(sizes)])
+
+
+def cell_areas_km2(cells: Cells) -> NDArray[np.float64]:
+    """Return the area of each cell, (n,) float64 square kilometres, on H3's sphere of radius 6371.007 km."""
+    return _numpy(h3ronpy.cells_area_km2(check_cells(cells)), np.float64)
+
+
+def adjacent_pairs(cells: Cells) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the pairs of cells that share an edge.
+
+    Parameters
+    ----------
+    cells : (n,) uint64
+        Distinct cells of one resolution, in any order.
+
+    Returns
+    -------
+    a, b : (m,) int64
+        Positions in ``cells``, each pair once, ``a < b``.
+    """
+    disks = h3ronpy.grid_disk_distances(check_cells(cells), 1, flatten=True)
+    neighbors = _numpy(disks["cell"], np.uint64)
+    a = np.cumsum(_numpy(disks["k"], np.int64) == 0) - 1  # each disk begins with its middle
+    order = np.argsort(cells)
+    b = order[np.minimum(np.searchsorted(cells, neighbors, sorter=order), cells.size - 1)]
+    once = (cells[b] == neighbors) & (a < b)
+    return a[once], b[once]
+
+
+def cells_of_points(lon: ArrayLike, lat: ArrayLike, res: int) -> Cells:
+    """Return the cell of a resolution that each point lies in.
+
+    Parameters
+    ----------
+    lon, lat : float or (n,) array
+        Degrees; lon in [-180, 360], lat in [-90, 90].
+    res : int
+        H3 resolution.
+
+    Returns
+    -------
+    (n,) uint64
+
+    Raises
+    ------
+    CoordinateError
+        If a coordinate is missing, not finite or out of range.
+    """
+    lon, lat = check_coordinates(lon, lat)
+    return _numpy(coordinates_to_cells(lat, lon, check_res(res)), np.uint64)
+
+
+def cell_to_text(cell: int | np.uint64) -> str:
+    """Return a cell as lower-case hexadecimal text, as every H3 library writes it."""
+    return f"{int(cell):x}"
+
+
+def text_to_cell(text: str) -> int:
+    """Return the cell that hexadecimal text stands for, or raise InvalidCellError."""
+    try:
+        value = int(text, 16)
+    except ValueError:
+        value = 0
+    if not 0 < value < 2**64 or not h3.is_valid_cell(value):
+        raise InvalidCellError(f"{text!r} is not an H3 cell; expected 15 hexadecimal digits such as 847a6e7ffffffff.")
+    return value
+
+
+@lru_cache(maxsize=1)
+def _base_cells() -> Cells:
+    bases = np.sort(np.asarray(h3.get_res0_cells(), dtype=np.uint64))
+    bases.setflags(write=False)
+    return bases
+
+
+def _numpy(column: object, dtype: type[np.generic]) -> NDArray:  # type: ignore[type-arg]
+    return np.asarray(column, dtype=dtype)

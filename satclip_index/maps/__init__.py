@@ -1,0 +1,5 @@
+"""Maps of answers and of atlases: heat maps, their colors and what draws them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,243 @@
+"""The manifest: what an atlas holds, which files it is made of, and the promise that it is complete."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import AtlasNotFoundError, CorruptAtlasError, ResolutionError
+from .atomic import replacing
+
+FORMAT_VERSION = 2
+MANIFEST_NAME = "manifest.json"
+ENCODER_NAME = "encoder.safetensors"
+_LIBRARIES = ("satclip-index", "numpy", "torch", "h3", "h3ronpy", "pyarrow", "faiss-cpu", "faiss-gpu")
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file of an atlas: its path below the atlas, its size in bytes and the SHA-256 of its bytes."""
+
+    path: str
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, root: Path, path: Path) -> Self:
+        """Return the entry of a file as it is on disk."""
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return cls(path.relative_to(root).as_posix(), path.stat().st_size, digest)
+
+
+@dataclass(frozen=True, slots=True)
+class ResolutionEntry:
+    """What an atlas holds at one resolution.
+
+    ``codes_offset`` is where the first vector lies in ``index.faiss``; ``list_res`` the resolution of the ancestors
+    that are its inverted lists. ``similarity_quantiles`` are those of random pairs of land cells, at the levels (from
+    0 to 1) ``similarity_levels``.
+    """
+
+    count: int
+    land_count: int
+    list_res: int
+    codes_offset: int
+    similarity_levels: tuple[float, ...]
+    similarity_quantiles: tuple[float, ...]
+
+    def percentile(self, similarity: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the share of random land pairs, in per cent, that are less alike than each similarity."""
+        levels = np.asarray(self.similarity_levels) * 100
+        found: NDArray[np.float64] = np.interp(similarity, np.asarray(self.similarity_quantiles), levels)
+        return found
+
+    def similarity_at(self, percentile: float) -> float:
+        """Return the similarity that so many per cent of random land pairs do not reach."""
+        return float(np.interp(percentile / 100, self.similarity_levels, self.similarity_quantiles))
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What ``manifest.json`` says. It is written last, so its presence means that the atlas is complete.
+
+    ``components`` says what the principal components were fitted on, and which share of the variance the first have;
+    ``sha256`` is that of its own text while this was empty.
+    """
+
+    encoder: dict[str, Any]
+    dim: int
+    dtype: str
+    land_only: bool
+    resolutions: dict[int, ResolutionEntry]
+    files: tuple[FileEntry, ...]
+    libraries: dict[str, str]
+    components: dict[str, Any]
+    format_version: int = FORMAT_VERSION
+    sha256: str = ""
+
+    def entry(self, res: int) -> ResolutionEntry:
+        """Return the entry of a resolution, or raise ResolutionError naming those there are."""
+        if res not in self.resolutions:
+            held = ", ".join(map(str, self.resolutions))
+            raise ResolutionError(
+                f"The atlas holds resolution {held}, not {res}. Ask for one of those, or build --res {res}."
+            )
+        return self.resolutions[res]
+
+    def cell_files(self, res: int) -> list[str]:
+        """Return the Parquet files of a resolution, in row order."""
+        return sorted(entry.path for entry in self.files if entry.path.startswith(f"res={res}/cells/"))
+
+    def write(self, root: Path) -> None:
+        """Write the manifest into an atlas folder, atomically."""
+        described = asdict(self) | {"sha256": ""}
+        described["resolutions"] = {str(res): asdict(entry) for res, entry in self.resolutions.items()}
+        described["sha256"] = hashlib.sha256(_text(described)).hexdigest()
+        with replacing(root / MANIFEST_NAME) as partial:
+            partial.write_bytes(_text(described))
+
+    @classmethod
+    def read(cls, root: Path, *, check_files: bool = True) -> Self:
+        """Return the manifest of an atlas, after a cheap check of its files, unless told not to.
+
+        Raises
+        ------
+        AtlasNotFoundError
+            If there is no atlas there, or its build never finished.
+        CorruptAtlasError
+            If the manifest cannot be read, is of another format version, or a file is missing or of another size.
+        """
+        path = root / MANIFEST_NAME
+        if not path.is_file():
+            raise AtlasNotFoundError(f"No atlas at {root}/. Build one: satclip-index build --atlas {root}")
+        remedy = _remedy(root)
+        try:
+            text = path.read_bytes()
+        except OSError as error:
+            raise CorruptAtlasError(f"{path} cannot be read ({_brief(error)}). {remedy}") from None
+        manifest = cls.parse(text, str(root))
+        if check_files and (wrong := next(manifest.wrong_sizes(root), None)):
+            if not manifest._is_current(root):  # it was replaced between a glance at the one and the other
+                return cls.read(root)
+            raise CorruptAtlasError(f"{root / wrong[0]} {wrong[1]}. {remedy}")
+        return manifest
+
+    @classmethod
+    def parse(cls, text: bytes, where: str) -> Self:
+        """Return the manifest of that text, or raise CorruptAtlasError; ``where`` is the atlas, for messages."""
+        name, remedy = f"{where}/{MANIFEST_NAME}", _remedy(where)
+        try:
+            raw = json.loads(text.decode())
+            version = raw["format_version"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise CorruptAtlasError(f"{name} cannot be read ({_brief(error)}). {remedy}") from None
+        if version != FORMAT_VERSION:
+            raise CorruptAtlasError(
+                f"{name} has format version {version!r}; this program reads {FORMAT_VERSION}. "
+                "Use the version of satclip-index that made it, or build it again with --force."
+            )
+        try:
+            resolutions = {
+                int(res): ResolutionEntry(
+                    **entry
+                    | {key: tuple(map(float, entry[key])) for key in ("similarity_levels", "similarity_quantiles")}
+                )
+                for res, entry in raw["resolutions"].items()
+            }
+            files = tuple(FileEntry(**entry) for entry in raw["files"])
+            manifest = cls(**raw | {"resolutions": dict(sorted(resolutions.items())), "files": files})
+            manifest._check_sense()
+            manifest._check_paths(name)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, CorruptAtlasError):
+                raise
+            raise CorruptAtlasError(f"{name} is not a manifest of an atlas ({_brief(error)}). {remedy}") from None
+        return manifest
+
+    def _check_sense(self) -> None:
+        """Raise ValueError, KeyError or TypeError if a value cannot be what its name says."""
+        if not self.resolutions or not isinstance(self.encoder["name"], str):
+            raise ValueError("it names no resolution or encoder")
+        for name in ("sha256", "origin", "hyperparameters"):
+            self.encoder[name]
+        for name in ("res", "fitted_on", "cells", "variance_shares"):
+            self.components[name]
+        listed = {entry.path for entry in self.files}
+        for res, entry in self.resolutions.items():
+            numbers = (res, self.dim, entry.count, entry.land_count, entry.list_res, entry.codes_offset)
+            if not all(type(number) is int and number >= 0 for number in numbers) or self.dim < 1:
+                raise ValueError(f"a number of resolution {res} is not a whole one of at least 0")
+            if not 0 < len(entry.similarity_levels) == len(entry.similarity_quantiles):
+                raise ValueError(f"the quantiles of resolution {res} do not match their levels")
+            if not self.cell_files(res) or not {f"res={res}/index.faiss", f"res={res}/tree.safetensors"} <= listed:
+                raise ValueError(f"it lists no files of resolution {res}")
+
+    def check_current(self, root: Path) -> None:
+        """Raise CorruptAtlasError if another atlas has taken the place of the one that this was read from.
+
+        What was opened before that goes on; what is opened after must not be mixed with it.
+        """
+        if not self._is_current(root):
+            raise CorruptAtlasError(f"The atlas at {root}/ was replaced or removed while it was open. Open it again.")
+
+    def _is_current(self, root: Path) -> bool:
+        try:
+            return self.sha256.encode() in (root / MANIFEST_NAME).read_bytes()
+        except OSError:
+            return False
+
+    def wrong_sizes(self, root: Path) -> Iterator[tuple[str, str]]:
+        """Yield each file that is missing or of another size, below the atlas, and what is wrong with it."""
+        for entry in self.files:
+            file = root / entry.path
+            if not file.is_file():
+                yield entry.path, "is missing"
+            elif (size := file.stat().st_size) != entry.size:
+                yield entry.path, f"has {size} bytes; expected {entry.size}"
+
+    def _check_paths(self, name: str) -> None:
+        for entry in self.files:
+            parts = PurePosixPath(entry.path).parts
+            if entry.path.startswith(("/", "\\")) or ".." in parts or ":" in entry.path:
+                raise CorruptAtlasError(f"{name} names {entry.path!r}, outside the atlas. Do not use this atlas.")
+
+
+def is_as_written(text: bytes) -> bool:
+    """Return whether the text of a manifest is, byte for byte, what was written; True too if it never said."""
+    try:
+        described = json.loads(text)
+        told = described.get("sha256", "")
+        signed = hashlib.sha256(_text(described | {"sha256": ""})).hexdigest()
+        return bool(_text(described) == text and told in ("", signed))
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return False
+
+
+def _text(described: dict[str, Any]) -> bytes:
+    return (json.dumps(described, indent=1, sort_keys=True) + "\n").encode()
+
+
+def library_versions(names: Iterable[str] = _LIBRARIES) -> dict[str, str]:
+    """Return the installed version of each library that shapes an atlas."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _remedy(where: str | Path) -> str:
+    return f"Build it again: satclip-index build --atlas {where} --force"
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:160]

@@ -1,0 +1,11 @@
+from .evaluation import evaluate as evaluate
+from .evaluation import evaluate_holdout as evaluate_holdout
+from .evaluation import evaluate_notebook as evaluate_notebook
+from .folds import blocked_folds as blocked_folds
+from .folds import probe as probe
+from .folds import random_folds as random_folds
+from .scores import Evaluation as Evaluation
+from .scores import Score as Score
+from .table_report import evaluate_table as evaluate_table
+from .target import Target as Target
+from .target import find_target as find_target

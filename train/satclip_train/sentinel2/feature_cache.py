@@ -1,0 +1,211 @@
+"""The feature cache: what the frozen tower saw in several views of each tile, on disk."""
+
+import json
+import logging
+import os
+import struct
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from satclip_index.errors import DataError
+
+from .augment import AUGMENTATION
+from .config import S2Config
+from .tiles import Tiles, open_tiles
+from .vision_towers import identify_weights
+
+logger = logging.getLogger(__name__)
+MANIFEST = "cache.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What the features of a cache depend on."""
+
+    data: str
+    offset: int
+    tower: str
+    weights: str
+    augmentation: str
+    views: int
+    dtype: str
+    shard_tiles: int
+    seed: int
+
+    def differences(self, other: dict[str, Any]) -> list[str]:
+        """Return the names of what differs."""
+        return [name for name, value in asdict(self).items() if other.get(name) != value]
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """Features in shards that are mapped into memory; make one with :func:`open_cache`.
+
+    Attributes
+    ----------
+    names : list of str
+        Of the tiles.
+    lon, lat : (n,) float64
+        Degrees.
+    head_name : str
+        Where the tower has its last layer.
+    left_out : str
+        The summary of bad tiles.
+    """
+
+    names: list[str]
+    lon: NDArray[np.float64]
+    lat: NDArray[np.float64]
+    head_name: str
+    left_out: str
+    _views: list[NDArray[Any]]
+    _plain: list[NDArray[Any]]
+    _starts: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def views(self) -> int:
+        """Augmented views of each tile."""
+        return int(self._views[0].shape[1])
+
+    @property
+    def dim_features(self) -> int:
+        """Width of a feature vector."""
+        return int(self._views[0].shape[2])
+
+    def features(self, rows: NDArray[np.int64], views: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """Return one view of each tile, (n, dim_features) float32; the plain one where no views are named."""
+        out = np.empty((rows.size, self.dim_features), dtype=np.float32)
+        shard = np.searchsorted(self._starts, rows, side="right") - 1
+        for number in np.unique(shard):
+            at = np.flatnonzero(shard == number)
+            local = rows[at] - self._starts[number]
+            out[at] = self._plain[number][local] if views is None else self._views[number][local, views[at]]
+        return out
+
+
+def open_cache(config: S2Config) -> Cache:
+    """Return the finished cache that a configuration names.
+
+    The tiles need not be at hand; where they are not, what was cached is trusted to be of the same data.
+
+    Raises
+    ------
+    DataError
+        If there is none, it is not finished, or it was made of something else; what differs is named.
+    """
+    folder = Path(config.cache.folder)
+    if not (folder / MANIFEST).exists():
+        raise DataError(f"No feature cache at {folder}. Make it: satclip-index train features CONFIG")
+    manifest = read_manifest(folder)
+    made = manifest["fingerprint"]
+    tiles = tiles_of(config, report=False) if Path(config.data.tiles).exists() else None
+    wanted = fingerprint_of(config, tiles)
+    if tiles is None:
+        logger.warning("%s is not here, so whether the cache is of these tiles cannot be checked.", config.data.tiles)
+        wanted = Fingerprint(**(asdict(wanted) | {"data": str(made.get("data"))}))
+    refuse_stale(folder, manifest, wanted)
+    if not manifest["complete"]:
+        raise DataError(f"The feature cache at {folder} is not finished. Go on: satclip-index train features CONFIG")
+    names: list[str] = []
+    parts: dict[str, list[NDArray[Any]]] = {key: [] for key in ("lon", "lat", "views", "plain")}
+    for shard in range(manifest["shards"]):
+        path = folder / f"shard-{shard:05d}.safetensors"
+        header, start = shard_header(path)
+        named = json.loads(header["__metadata__"]["names"])
+        if named:
+            names += named
+            for key, held in parts.items():
+                held.append(_mapped(path, header[key], start))
+    counts = [len(part) for part in parts["lon"]]
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
+    lon, lat = np.concatenate(parts["lon"]), np.concatenate(parts["lat"])
+    return Cache(names, lon, lat, manifest["head_name"], manifest["left_out"], parts["views"], parts["plain"], starts)
+
+
+def tiles_of(config: S2Config, *, report: bool = True) -> Tiles:
+    """Return the tiles that a configuration names; ``report`` says whether bad ones are warned of."""
+    table = Path(config.data.table) if config.data.table else None
+    return open_tiles(Path(config.data.tiles), table=table, max_bad_share=config.data.max_bad_share, report=report)
+
+
+def fingerprint_of(config: S2Config, tiles: Tiles | None) -> Fingerprint:
+    """Return what the features of a configuration depend on."""
+    return Fingerprint(
+        data=tiles.fingerprint() if tiles else "",
+        offset=config.data.offset,
+        tower=config.tower.name,
+        weights=identify_weights(config.tower.name, config.tower.weights, config.seed),
+        augmentation=AUGMENTATION,
+        views=config.cache.views,
+        dtype=config.cache.dtype,
+        shard_tiles=config.cache.shard_tiles,
+        seed=config.seed,
+    )
+
+
+def refuse_stale(folder: Path, manifest: dict[str, Any], wanted: Fingerprint) -> None:
+    """Raise DataError if a cache was made of something else than is wanted."""
+    if manifest.get("format") != FORMAT:
+        raise DataError(f"The feature cache at {folder} has format {manifest.get('format')!r}; expected {FORMAT}.")
+    if changed := wanted.differences(manifest["fingerprint"]):
+        name = changed[0]
+        raise DataError(
+            f"The feature cache at {folder} is stale: {', '.join(changed)} changed; {name} was "
+            f"{manifest['fingerprint'].get(name)!r} and is {getattr(wanted, name)!r}. Name another cache.folder, or "
+            "delete this one."
+        )
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return what a cache says of itself."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except ValueError:
+        manifest = None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("fingerprint"), dict):
+        raise DataError(f"{folder / MANIFEST} is not the manifest of a feature cache. Delete the folder.")
+    return manifest
+
+
+def shard_header(path: Path) -> tuple[dict[str, Any], int]:
+    """Return the header of a safetensors file, and where its data begin."""
+    try:
+        with path.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            header: dict[str, Any] = json.loads(file.read(size))
+        end = max((value["data_offsets"][1] for key, value in header.items() if key != "__metadata__"), default=0)
+        if path.stat().st_size != 8 + size + end:
+            raise ValueError("its size is wrong")
+    except (OSError, ValueError, struct.error) as error:
+        raise DataError(
+            f"{path} is damaged ({error}). Delete it, and go on: satclip-index train features CONFIG"
+        ) from None
+    return header, 8 + size
+
+
+def _mapped(path: Path, entry: dict[str, Any], start: int) -> NDArray[Any]:
+    """Return a tensor of a safetensors file as an array that is read when it is used."""
+    dtype = {"F16": np.float16, "F32": np.float32, "F64": np.float64}[entry["dtype"]]
+    return np.memmap(path, dtype=dtype, mode="r", offset=start + entry["data_offsets"][0], shape=tuple(entry["shape"]))
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write a document whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    finish_file(partial, path)
+
+
+def finish_file(partial: Path, path: Path) -> None:
+    """Give a written file its name, once it is on the disk."""
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
