@@ -69,7 +69,7 @@ def disagreements(
             break
         yield from ((tree_file, f"{what}, of {name}") for what in _tree_rows(columns, index.tree, rows))
         yield from ((index_file, f"{what}, of {name}") for what in _index_rows(columns, index, rows))
-        index.vectors.let_go()
+        index.vectors.release_pages()
         first, land_count, last_cell = rows.stop, land_count + int(columns["land"].sum()), columns["cell"][-1]
         seen(name)
     counts = (entry.count, entry.land_count)

@@ -3,7 +3,7 @@
 import math
 import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
@@ -11,10 +11,10 @@ from string import Template
 
 import numpy as np
 
-from ..database import Connection, file_literal, one_line, open_database
-from ..errors import AtlasExistsError, OutputError, QueryError, ResolutionError
+from ..database import Connection, file_literal, open_database, query_errors
+from ..errors import AtlasExistsError, OutputError, QueryError, one_line
 from ..geo import grid, sphere
-from ..progress import Progress
+from ..progress import Progress, ProgressCounter
 from ..storage.atomic import atomic_path
 from ..storage.manifest import Manifest
 from . import _h3_lattice
@@ -61,26 +61,26 @@ def write_standalone(
     OutputError
         If it cannot be written.
     """
-    named = list(manifest.resolutions) if res is None else np.atleast_1d(np.asarray(res, dtype=object)).tolist()
-    wanted = sorted({grid.check_res(r) for r in named})
-    total = sum(manifest.entry(r).count for r in wanted)
-    if not wanted:
-        raise ResolutionError("No resolution was given; expected at least one of the atlas.")
-    with _partial_file(path, force) as partial, open_database(partial, memory_limit=_MEMORY) as connection, one_line():
+    resolutions = grid.check_resolutions(list(manifest.resolutions) if res is None else res)
+    total = sum(manifest.entry(r).count for r in resolutions)
+    with (
+        _partial_file(path, force) as partial,
+        open_database(partial, memory_limit=_MEMORY) as connection,
+        query_errors(),
+    ):
         connection.execute("BEGIN")  # of what is appended in one transaction nothing is written twice
-        _add_cells(connection, root, manifest, wanted, lambda done: progress(done, total) if progress else None)
-        _add_atlas(connection, manifest, wanted)
-        _add_lattice(connection, wanted[-1])
+        _add_cells(connection, root, manifest, resolutions, ProgressCounter(progress, total))
+        _add_atlas(connection, manifest, resolutions)
+        _add_lattice(connection, resolutions[-1])
         connection.execute("COMMIT")
-        _add_macros(connection, manifest, wanted, _schemas(path))
+        _add_macros(connection, manifest, resolutions, _schemas(path))
         connection.execute("CHECKPOINT")
     return path
 
 
 def _add_cells(
-    connection: Connection, root: Path, manifest: Manifest, res: Sequence[int], report: Callable[[int], None]
+    connection: Connection, root: Path, manifest: Manifest, res: Sequence[int], counter: ProgressCounter
 ) -> None:
-    done = 0
     connection.execute(
         "CREATE TABLE cells (res UTINYINT, cell UBIGINT, lon DOUBLE, lat DOUBLE, land BOOLEAN, norm FLOAT, "
         f"embedding FLOAT[{manifest.dim}])"
@@ -91,8 +91,7 @@ def _add_cells(
                 f"INSERT INTO cells SELECT {r}, cell, lon, lat, land, norm, embedding::FLOAT[{manifest.dim}] "
                 f"FROM read_parquet({file_literal(root / file)}, hive_partitioning = false)"
             ).fetchone()
-            done += added[0] if added else 0
-            report(done)
+            counter.add(added[0] if added else 0)
 
 
 def _add_atlas(connection: Connection, manifest: Manifest, res: Sequence[int]) -> None:
@@ -191,7 +190,7 @@ def _partial_file(path: Path, force: bool) -> Iterator[Path]:
     except FileNotFoundError:
         mode = 0
     except (OSError, ValueError) as error:  # too long, say, or with a character that no name may have
-        raise OutputError(f"{str(path)[:80]!r} cannot be a file: {getattr(error, 'strerror', error)}.") from None
+        raise OutputError(f"{str(path)[:80]!r} cannot be a file: {one_line(error)}.") from None
     if stat.S_ISDIR(mode):
         raise OutputError(f"{path} is a folder. Name a file, such as {path / 'geo.duckdb'}.")
     if mode and not stat.S_ISREG(mode):

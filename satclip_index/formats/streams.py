@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from ..database import Answer, Connection, one_line, open_database, quoted
+from ..database import Answer, Connection, open_database, query_errors, quoted
 from ..errors import OutputError
 from ..storage.atomic import atomic_file
 from ..storage.geoparquet import geo_metadata
@@ -121,7 +121,7 @@ def _write_text(schema: "pa.Schema", batches: Batches, file: IO[bytes], kind: st
 
     with open_database(memory_limit=_MEMORY) as connection:
         connection.register("joined", pa.RecordBatchReader.from_batches(schema, guarded()))
-        with one_line():
+        with query_errors():
             described = connection.execute("DESCRIBE joined").fetchall()
         types = {name: type for name, type, *_ in described}
         try:

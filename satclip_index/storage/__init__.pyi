@@ -3,7 +3,7 @@ from .atomic import atomic_path as atomic_path
 from .cell_files import read_shard as read_shard
 from .cell_files import stream_columns as stream_columns
 from .geoparquet import write_table as write_table
-from .local_copy import Copy as Copy
+from .local_copy import LocalCopy as LocalCopy
 from .manifest import FileEntry as FileEntry
 from .manifest import Manifest as Manifest
 from .manifest import ResolutionEntry as ResolutionEntry

@@ -82,25 +82,6 @@ def write_shard(
         )
 
 
-def read_columns(paths: Sequence[Path], columns: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Return scalar columns of some shards, one array for each name, in row order.
-
-    Raises
-    ------
-    CorruptAtlasError
-        If a file is not the Parquet it should be.
-    """
-    parts: list[pa.Table] = []
-    for path in paths:
-        try:
-            # read alone passes over a missing column
-            parts.append(_open(path).read(list(columns)).select(list(columns)))
-        except (pa.ArrowException, OSError, KeyError) as error:
-            raise CorruptAtlasError.unreadable(path, error) from None
-    table = pa.concat_tables(parts)
-    return {name: np.concatenate([_numpy(chunk) for chunk in table[name].chunks]) for name in columns}
-
-
 def read_shard(path: Path, dim: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Return every column of one shard, as :func:`write_shard` took them, and what its footer says of the embeddings.
 

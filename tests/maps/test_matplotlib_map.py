@@ -1,5 +1,6 @@
 import io
 import pickle
+import sys
 import threading
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -13,9 +14,8 @@ from matplotlib.text import Text
 from PIL import Image
 
 from satclip_index.errors import MissingExtraError, OutputError
-from satclip_index.maps import map_contents
 from satclip_index.maps.color_scale import Scale, palette
-from satclip_index.maps.heatmap import WORLD, heat_map
+from satclip_index.maps.heatmap import WORLD, MapView, heat_map
 from satclip_index.maps.map_contents import Example, Picture
 from satclip_index.maps.matplotlib_map import DPI, draw, png_of, svg_of
 
@@ -149,7 +149,10 @@ def test_an_answer_that_was_sent_elsewhere_can_still_be_drawn(atlas, found):
     np.testing.assert_array_equal(
         found.picture(width=200).similarity,
         heat_map(
-            atlas, atlas.query_vector(["Nairobi", "Lima"], unlike="Cairo"), width=200, height=100, land_only=True
+            atlas,
+            atlas.query_vector(["Nairobi", "Lima"], unlike="Cairo"),
+            MapView(WORLD, 200, 100),
+            land_only=True,
         ).similarity,
     )
 
@@ -160,7 +163,7 @@ def test_a_notebook_shows_a_map_above_the_table_and_the_table_alone_without_matp
     assert shown.count("<tr>") == 9
     assert len(shown) < 300_000
     assert replace(found, scene=None)._repr_html_().startswith("<img")
-    monkeypatch.setattr(map_contents, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert found._repr_html_().startswith("<table>")
 
 
@@ -177,7 +180,7 @@ def test_a_notebook_shows_the_table_when_the_atlas_is_gone(copy_of, atlas):
 
 
 def test_without_the_library_a_map_says_how_to_install_it(found, monkeypatch, tmp_path):
-    monkeypatch.setattr(map_contents, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"satclip-index\[map\]"):
         found.plot()
     with pytest.raises(MissingExtraError, match=r"satclip-index\[map\]"):

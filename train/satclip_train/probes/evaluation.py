@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from satclip_index.checks import check_whole_number
 from satclip_index.errors import TableError
 
 from .folds import BLOCK_DEGREES, blocked_folds, random_folds
@@ -84,7 +85,7 @@ def evaluate(
         If folds or seeds are out of range.
     """
     _check(folds >= 3, f"folds is {folds}; expected at least 3, since the penalty is chosen among the other folds.")
-    _check(seeds >= 1, f"seeds is {seeds}; expected at least 1.")
+    check_whole_number("seeds", seeds, error=TableError)
     rows, out = np.arange(len(target.values)), []
     dealt = {
         "random": [random_folds(len(rows), folds, seed) for seed in range(seeds)],

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from satclip_index.errors import MissingExtraError
+from satclip_index.errors import require_extra
 
 from .tiles import B10_INDEX, REFLECTANCE_SCALE
 
@@ -95,11 +95,8 @@ def draw_seed(*key: int) -> int:
 
 
 def _kornia() -> Any:
-    try:
-        with warnings.catch_warnings():
-            # kornia compiles functions with torch.jit, which torch 2.13 calls deprecated; nothing of ours uses them.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            import kornia
-    except ImportError:
-        raise MissingExtraError("kornia", "train") from None
+    with require_extra("kornia", "train"), warnings.catch_warnings():
+        # kornia compiles functions with torch.jit, which torch 2.13 calls deprecated; nothing of ours uses them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import kornia
     return kornia
