@@ -54,7 +54,7 @@ def _config(folder, source):
 
 KILLED = """
 import os, signal, sys
-from satclip_train.run import train_on_tiles
+from satclip_train.sentinel2.train import train_on_tiles
 def progress(done, total):
     if done == 14:  # in the middle of the fourth epoch, of four batches
         os.kill(os.getpid(), signal.SIGKILL)
