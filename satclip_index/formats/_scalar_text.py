@@ -1,5 +1,6 @@
 """Floats as text that reads back as the same float, cells in hexadecimal, dates and times as DuckDB prints them."""
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ from .arrow import booleans, concatenated, only_where, string, strings, zero_for
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_MANY_VALUES = 1 << 16  # worth a table of as many texts
 _FIRST_DAY, _LAST_DAY = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31, which Arrow prints as DuckDB does
 _DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 
@@ -17,10 +19,43 @@ _DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_00
 def float_text(column: "pa.Array") -> "pa.StringArray":
     """Return floats as the shortest text that reads back as a float, and as the same one."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     if pa.types.is_float16(column.type):
         column = column.cast(pa.float32())
+    if (codes := _half_codes(column)) is not None:
+        text = _half_texts().take(codes)
+        return only_where(column.is_valid(), text) if column.null_count else text
+    return _float_text(column)
+
+
+def _half_codes(column: "pa.Array") -> "pa.UInt16Array | None":
+    """Return the bits of float32 values if half precision represents all exactly, as it does embeddings."""
+    import pyarrow as pa
+
+    from ..storage.geoparquet import arrow_array
+
+    if not pa.types.is_float32(column.type) or len(column) < _MANY_VALUES:
+        return None
+    values = np.from_dlpack(zero_for_null(column))
+    with np.errstate(over="ignore"):
+        if not (values[:64].astype(np.float16) == values[:64]).all():
+            return None
+        halves = values.astype(np.float16)
+    return arrow_array(halves.view(np.uint16)) if (halves == values).all() else None
+
+
+@cache
+def _half_texts() -> "pa.StringArray":
+    """Return the texts of all 65,536 values of half precision."""
+    from ..storage.geoparquet import arrow_array
+
+    return _float_text(arrow_array(np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)))
+
+
+def _float_text(column: "pa.Array") -> "pa.StringArray":
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     text = column.cast(pa.string())
     whole = pc.and_(pc.equal(column, pc.trunc(column)), pc.is_finite(column))
     if pc.any(whole).as_py():

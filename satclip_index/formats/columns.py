@@ -50,10 +50,11 @@ def json_column(column: "pa.Array", field: "pa.Field") -> "pa.StringArray":
         if mark == JSON:
             text = pc.replace_substring_regex(text, "[\r\n]+", " ")  # white space there, but the end of a line here
         elif pa.types.is_floating(kind):
-            text = only_where(pc.is_finite(column), text)
+            finite = pc.is_finite(column)
+            text = text if pc.all(finite).as_py() else only_where(finite, text)
         elif not (mark == NUMBER or _is_token(kind)) or mark == CELL:
             text = quoted_json(text)
-    return pc.fill_null(text, string("null"))
+    return pc.fill_null(text, string("null")) if text.null_count else text
 
 
 def csv_column(column: "pa.Array", field: "pa.Field") -> "pa.StringArray":
@@ -74,8 +75,10 @@ def quoted_csv(text: "pa.StringArray") -> "pa.StringArray":
     needed = pc.or_(pc.match_substring_regex(text, '[",\r\n]'), pc.equal(text, string("")))
     if not pc.any(needed).as_py():
         return text
-    doubled = pc.replace_substring(text, '"', '""')
-    return pc.if_else(needed, concatenated('"', doubled, '"'), text)
+    if pc.any(pc.match_substring(text, '"')).as_py():
+        text = pc.replace_substring(text, '"', '""')  # text without quotes stays what it is
+    quoted = concatenated('"', text, '"')
+    return quoted if pc.all(needed).as_py() else pc.if_else(needed, quoted, text)
 
 
 def quoted_json(text: "pa.StringArray") -> "pa.StringArray":
@@ -164,7 +167,7 @@ def _nested(column: "pa.Array", field: "pa.Field") -> "pa.StringArray":
     else:
         lengths = zero_for_null(pc.list_value_length(column))
         text = _joined(lengths, json_column(column.flatten(), field.type.value_field), "[", "]")
-    return only_where(column.is_valid(), text)
+    return only_where(column.is_valid(), text) if column.null_count else text
 
 
 def _key_text(keys: "pa.Array", field: "pa.Field") -> "pa.StringArray":

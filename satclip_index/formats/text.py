@@ -57,29 +57,27 @@ def write_text(
     schema = schema.remove_metadata()
     if kind == "csv":
         header: list[str] = quoted_csv(strings(schema.names)).to_pylist()
-        opening, ending = ",".join(header) + "\n" if header else "", ""
-        before, after = "", "\n"
+        opening = ",".join(header) + "\n" if header else ""
+        between, last, ending = "\n", "\n", ""
     elif kind == "jsonl":
-        opening, before, after, ending = "", "", "\n", ""
+        opening, between, last, ending = "", "\n", "\n", ""
     else:
         head = {"type": "FeatureCollection"} if kind == "geojson" else {}
         name = "features" if kind == "geojson" else "rows"
         document: dict[str, Any] = head | ({"query": query} if query else {}) | {name: []}
-        opening = json.dumps(document, ensure_ascii=False).removesuffix("]}")
-        before, after, ending = ",\n", "", "\n]}\n"
+        opening = json.dumps(document, ensure_ascii=False).removesuffix("]}") + "\n"
+        between, last, ending = ",\n", "\n", "]}\n"
 
     def lines_of(batch: "pa.RecordBatch") -> "list[pa.Buffer]":
-        return [_joined(_lines(part, schema, kind, geometry), before, after) for part in _parts(batch)]
+        return [_joined(_lines(part, schema, kind, geometry), between) for part in _parts(batch)]
 
     begun = False
     for buffers in batches(lines_of):
-        for text in buffers:
-            if not begun:  # an error in the first rows leaves nothing written
-                file.write(opening.encode())
-                text = text.slice(1) if before else text  # no comma before the first row
-            begun = True
+        for text in buffers:  # the first is written with the first rows: if they fail, nothing is
+            file.write((between if begun else opening).encode())
             file.write(text)
-    file.write(((opening if not begun else "") + ending).encode())
+            begun = True
+    file.write(((last if begun else opening) + ending).encode())
 
 
 def write_table_text(
@@ -154,11 +152,10 @@ def _is_number(column: "pa.Array") -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
-def _joined(lines: "pa.StringArray", before: str, after: str) -> "pa.Buffer":
-    """Return lines as one text, each with something before and after it."""
+def _joined(lines: "pa.StringArray", between: str) -> "pa.Buffer":
+    """Return lines as one text."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     ends = pa.Array.from_buffers(pa.int32(), 2, [None, pa.py_buffer(np.array([0, len(lines)], np.int32))])
-    text = pc.binary_join(pa.ListArray.from_arrays(ends, lines), string(before + after))
-    return concatenated(before, text, after)[0].as_buffer()
+    return pc.binary_join(pa.ListArray.from_arrays(ends, lines), string(between))[0].as_buffer()

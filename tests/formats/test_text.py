@@ -331,6 +331,19 @@ def test_every_type_of_arrow_has_a_text(column):
     assert text(pa.table({"c": column, "n": [1, 2, 3]}), "csv").split("\n")[2] == ",2"
 
 
+def test_values_of_half_precision_have_the_text_of_float32():
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+    finite = halves[np.isfinite(halves)]
+    values = np.concatenate([finite, finite[::-1]])
+    alone = text(pa.table({"x": values}), "csv").split()[1:]
+    other = text(pa.table({"x": np.append(np.float32(0.1), values)}), "csv").split()[2:]
+    assert alone == other
+    assert pa.array(alone).cast(pa.float32()).to_numpy().tobytes() == values.tobytes()  # -0.0 too
+    missing = pa.array(values, mask=values < 0)
+    shown = [row["x"] for row in rows_of(pa.table({"x": missing}), "jsonl")]
+    assert shown == [None if value < 0 else float(str(value)) for value in values]
+
+
 def test_dictionaries_are_rows_too():
     file = io.BytesIO()
     write_rows([{"a": 1, "b": None}, {"a": 2.5, "b": "x"}], file, kind="csv")
