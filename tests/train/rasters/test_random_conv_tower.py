@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import torch
 
+from satclip_train.rasters.config import GROUPS, Scale
 from satclip_train.rasters.imagery import Imagery, lights_alone
 from satclip_train.rasters.patch_statistics import indices_of, patch_statistics
 from satclip_train.rasters.point_sampling import PointSampler
-from satclip_train.rasters.random_conv_tower import GROUPS, RandomConvTower, Scale, Whitening
+from satclip_train.rasters.random_conv_tower import RandomConvTower, Whitening
 from satclip_train.rasters.raster import Pyramid, Raster
 
 
@@ -25,7 +26,8 @@ def imagery(rasters):
 @pytest.fixture(scope="module")
 def tower(imagery):
     lon, lat = PointSampler().draw(600, np.random.default_rng(0))
-    tower = RandomConvTower(imagery, scales=[Scale(400, 5), Scale(1200, 6)], weights=dict.fromkeys(GROUPS, 1.0))
+    scales = [Scale(size_km=400, pixels=5), Scale(size_km=1200, pixels=6)]
+    tower = RandomConvTower(imagery, scales=scales, weights=dict.fromkeys(GROUPS, 1.0))
     return tower.fit(lon, lat)
 
 
@@ -84,7 +86,7 @@ def test_features_depend_on_the_place_alone(tower):
 def test_each_group_has_the_weight_it_was_given(imagery, tower):
     lon, lat = PointSampler().draw(600, np.random.default_rng(0))
     assert np.square(tower.features(lon, lat)).sum(axis=1).mean() == pytest.approx(len(GROUPS), rel=0.01)
-    relief = RandomConvTower(imagery, scales=[Scale(400, 5)], weights={"relief": 2.0}).fit(lon, lat)
+    relief = RandomConvTower(imagery, scales=[Scale(size_km=400, pixels=5)], weights={"relief": 2.0}).fit(lon, lat)
     assert np.square(relief.features(lon, lat)).sum(axis=1).mean() == pytest.approx(4, rel=0.01)
 
 

@@ -9,19 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from .config import GROUPS, Group, Scale
 from .imagery import Imagery
 from .patch_statistics import patch_statistics
 
 FloatMatrix = NDArray[np.float32]
-GROUPS = ("colour", "season", "texture", "relief", "lights", "random", "sun")
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """One size of patch: its edge on the ground, and its samples along that edge."""
-
-    size_km: float
-    pixels: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +90,7 @@ class RandomConvTower:
         imagery: Imagery,
         *,
         scales: Sequence[Scale],
-        weights: Mapping[str, float],
+        weights: Mapping[Group, float],
         filters: int = 48,
         keep: int = 24,
         shrinkage: float = 0.1,
@@ -107,7 +99,7 @@ class RandomConvTower:
         generator = torch.Generator().manual_seed(seed)
         self.imagery = imagery
         self.scales = tuple(scales)
-        self.weights = dict(weights)
+        self.weights: dict[str, float] = dict(weights.items())
         self.keep = keep
         self.shrinkage = shrinkage
         self.kernels = [torch.randn(filters, 8, 3, 3, generator=generator) / 72**0.5 for _ in self.scales]

@@ -56,8 +56,7 @@ class SatClip(nn.Module):
                 shape.embed_dim,
                 dropout=shape.dropout,
             )
-        convention: Convention = "closed-form" if shape.harmonics_calculation == "closed-form" else "analytic"
-        self.location = Location(nnet, shape.legendre_polys, convention)
+        self.location = Location(nnet, shape.legendre_polys, shape.harmonics_calculation)
         self.nnet = nnet
         loss = config.training.loss
         self.logit_scale = nn.Parameter(torch.tensor(first_logit_scale(loss)))
