@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import accuracy_score, r2_score
 
 from satclip_index.encoder.location_encoder import Siren
 from satclip_index.encoder.spherical_harmonics import real_harmonics
@@ -91,12 +92,12 @@ def probe(
         if regression:
             y = labels.astype(np.float64)
             predicted = RidgeFolds(x, y[:, None], assignment, classify=False).out_of_fold()[:, 0]
-            scores.append(float(1 - np.sum((y - predicted) ** 2) / np.sum((y - y.mean()) ** 2)))
+            scores.append(float(r2_score(y, predicted)))
         else:
             codes = np.unique(labels, return_inverse=True)[1]
             indicator = np.eye(codes.max() + 1)[codes]
-            said = RidgeFolds(x, indicator, assignment, classify=True).out_of_fold().argmax(axis=1)
-            scores.append(float(np.mean(said == codes)))
+            chosen = RidgeFolds(x, indicator, assignment, classify=True).out_of_fold().argmax(axis=1)
+            scores.append(float(accuracy_score(codes, chosen)))
     return ProbeScores("R2" if regression else "accuracy", *scores)
 
 

@@ -75,6 +75,7 @@ class LogisticFolds:
         return out
 
     def _log_loss(self, rows: IntVector, weights: FloatMatrix) -> float:
+        # scikit-learn's log_loss takes probabilities, which round to 0 where a wrong model is certain.
         return -float(np.sum(self._y[rows] * self._log_probability(rows, weights)))
 
     def _fit(self, rows: IntVector, penalty: float, start: FloatMatrix) -> FloatMatrix:

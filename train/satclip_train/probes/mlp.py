@@ -131,6 +131,7 @@ def notebook_scores(
             optimizer.step()
         with torch.inference_mode():
             squared = float(nn.functional.mse_loss(network(inputs[test]), scaled[test]))
+    # In float32, as the notebook has it; scikit-learn's metrics, in float64, differ from the eighth digit on.
     return squared, 1 - squared / float(scaled[test].var(correction=0))
 
 

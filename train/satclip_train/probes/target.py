@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import accuracy_score, f1_score, r2_score, root_mean_squared_error
 
 from satclip_index.errors import TableError
 
@@ -68,15 +69,16 @@ class Target:
 
         Notes
         -----
-        R2 is 1 - SSE / SST, with SST about the mean of these very rows; NaN if they are all alike. Macro-F1 is the
-        plain mean of F1 over the classes that these rows hold or are said to hold.
+        Computed by scikit-learn. R2 is relative to the mean of these rows, and NaN if their values are all equal.
+        Macro-F1 is the unweighted mean of F1 over the classes that occur in these rows or in their predictions.
         """
         truth = self.values[rows]
         if self.classes:
-            return _classification_scores(truth, predicted.argmax(axis=1))
-        squared = float(np.sum((truth - predicted[:, 0]) ** 2))
-        total = float(np.sum((truth - truth.mean()) ** 2))
-        return (1 - squared / total if total > 0 else float("nan"), float(np.sqrt(squared / len(rows))))
+            chosen = predicted.argmax(axis=1)
+            return float(accuracy_score(truth, chosen)), float(f1_score(truth, chosen, average="macro"))
+        numbers = predicted[:, 0]
+        r2 = float(r2_score(truth, numbers)) if np.ptp(truth) > 0 else float("nan")
+        return r2, float(root_mean_squared_error(truth, numbers))
 
 
 def find_target(
@@ -157,12 +159,3 @@ def _classes(name: str, column: NDArray[Any]) -> tuple[Target, NDArray[np.bool_]
             f"classes of fewer than {CLASS_ROWS} rows left out: {(~enough).sum()}, with {(~kept).sum():,} rows"
         )
     return target, kept, notes
-
-
-def _classification_scores(truth: NDArray[np.int64], said: NDArray[np.int64]) -> tuple[float, float]:
-    """Return accuracy and macro-F1."""
-    size = int(max(truth.max(), said.max())) + 1
-    right = np.bincount(truth[truth == said], minlength=size)
-    held, claimed = np.bincount(truth, minlength=size), np.bincount(said, minlength=size)
-    seen = held + claimed > 0
-    return float(np.mean(truth == said)), float(np.mean(2 * right[seen] / (held + claimed)[seen]))
