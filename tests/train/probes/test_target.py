@@ -29,7 +29,7 @@ def test_rare_classes_are_left_out_and_counted():
     ("column", "task", "complaint"),
     [
         (np.full(30, 2.5), None, "is 2.5 in all 30 rows"),
-        (np.array([f"name {i}" for i in range(30)], dtype=object), None, "different in every row"),
+        (np.array([f"name {i}" for i in range(30)], dtype=object), None, "different value in every row"),
         (np.array(["a"] * 28 + ["b", "c"], dtype=object), None, "has 1 classes of at least 5 rows"),
         (np.array(["a", "b"] * 15, dtype=object), "regression", "regression needs numbers"),
         (np.arange(8.5), None, "Only 9 rows"),
