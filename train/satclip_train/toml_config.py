@@ -45,10 +45,10 @@ _MAX_LISTED = 5
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(dataclasses.field,))
 def section(cls: type[Section]) -> type[Section]:
-    """Return the class as a frozen, keyword-only dataclass whose fields are checked when it is made.
+    """Return the class as a frozen, keyword-only dataclass whose fields are checked on creation.
 
-    Types and ranges are declared on the fields. What several fields must satisfy together is checked by one method,
-    marked with :data:`rule`, that returns self or raises ValueError with text that begins with the fields' names.
+    Types and ranges are declared on the fields. A constraint on several fields is checked by one method, marked with
+    :data:`rule`, that returns self or raises ValueError with text that begins with the fields' names.
     Wrong values raise ConfigError, both here and in :func:`read_section`.
     """
     config = ConfigDict(extra="forbid", allow_inf_nan=False)

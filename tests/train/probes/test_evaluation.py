@@ -30,7 +30,7 @@ def places():
 
 @pytest.fixture(scope="module")
 def small():
-    """An encoder of L = 8 that has learnt nothing."""
+    """An encoder of L = 8 with random weights."""
     return Encoder(Siren(64, 16, 1, 12), Hyperparameters(8, 16, 1, 12), name="small")
 
 
@@ -54,13 +54,13 @@ def test_an_independent_fit_on_the_same_folds_agrees(places):
     x = rng.normal(size=(ROWS, 10))
     y = x @ rng.normal(size=10) + rng.normal(size=ROWS)
     names = np.array(["Chad", "Peru", "Fiji"])[(x[:, :3] + rng.gumbel(size=(ROWS, 3))).argmax(axis=1)]
-    fold, said, chosen = random_folds(ROWS, 5, 0), np.empty(ROWS), np.empty(ROWS, dtype=object)
+    fold, predicted, chosen = random_folds(ROWS, 5, 0), np.empty(ROWS), np.empty(ROWS, dtype=object)
     for held in range(5):
         train, test = fold != held, fold == held
-        said[test] = Ridge(alpha=1.0).fit(x[train], y[train]).predict(x[test])
+        predicted[test] = Ridge(alpha=1.0).fit(x[train], y[train]).predict(x[test])
         chosen[test] = RidgeClassifier().fit(x[train], names[train]).predict(x[test])
     scores = evaluate({"x": x}, numbers(y), *places, ProbeOptions(seeds=1))
-    assert scores[0].mean("R2") == pytest.approx(r2_score(y, said), abs=0.005)
+    assert scores[0].mean("R2") == pytest.approx(r2_score(y, predicted), abs=0.005)
     scores = evaluate({"x": x}, labels(names), *places, ProbeOptions(seeds=1))
     assert scores[0].probe == "logistic"
     assert scores[0].mean("accuracy") == pytest.approx(accuracy_score(names, chosen.astype(str)), abs=0.02)
@@ -70,10 +70,10 @@ def test_a_planted_linear_target_is_recovered_and_noise_is_not(places):
     rng = np.random.default_rng(7)
     x, noise = rng.normal(size=(ROWS, 12)), rng.normal(size=(ROWS, 12))
     scores = evaluate({"x": x, "noise": noise}, numbers(x @ rng.normal(size=12) + 4), *places, ProbeOptions(seeds=2))
-    found = {(score.features, score.setting): score.values["R2"] for score in scores}
+    r2 = {(score.features, score.setting): score.values["R2"] for score in scores}
     for setting in ("random", "blocked"):
-        assert min(found["x", setting]) > 0.999
-        assert max(map(abs, found["noise", setting])) < 0.05
+        assert min(r2["x", setting]) > 0.999
+        assert max(map(abs, r2["noise", setting])) < 0.05
 
 
 def test_the_mlp_probe_learns_what_no_line_can(places):
@@ -123,8 +123,8 @@ def test_random_folds_flatter_what_only_interpolates(places):
     lon, lat = np.clip(lon, -180, 180), np.clip(lat, -90, 90)
     deep = Encoder(Siren(256, 16, 1, 12), Hyperparameters(16, 16, 1, 12), name="deep")
     features = features_by_name(lon, lat, [deep])
-    centres = rng.normal(size=(200, 3))
-    nearness = features["xyz"] @ (centres / np.linalg.norm(centres, axis=1, keepdims=True)).T
+    centers = rng.normal(size=(200, 3))
+    nearness = features["xyz"] @ (centers / np.linalg.norm(centers, axis=1, keepdims=True)).T
     field = np.exp(100 * (nearness - 1)) @ rng.normal(size=200)
     harmonics = {"harmonics": features["harmonics, L = 16"]}
     scores = by_setting(evaluate(harmonics, numbers(field), lon, lat, ProbeOptions(seeds=2)), "R2")
@@ -211,8 +211,8 @@ def test_real_tables_are_evaluated(small, tmp_path):
         log=notes.append,
     )
     assert notes == ["mean_temperature_c: regression, 3,076 rows"]
-    found = {(score.features, score.setting): score.mean("R2") for score in evaluation.scores}
-    assert found["harmonics, L = 8", "random"] > found["harmonics, L = 8", "blocked"] > found["lon/lat", "blocked"]
+    r2 = {(score.features, score.setting): score.mean("R2") for score in evaluation.scores}
+    assert r2["harmonics, L = 8", "random"] > r2["harmonics, L = 8", "blocked"] > r2["lon/lat", "blocked"]
     held = evaluate_table(
         TABLES / "populated_places.csv",
         "featurecla",

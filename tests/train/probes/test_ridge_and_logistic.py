@@ -29,8 +29,8 @@ def test_ridge_over_folds_is_scikit_learn_s_ridge_on_each_fold(classify):
         train[extra] = True  # a few rows of the held-out fold
         scaler = StandardScaler().fit(x[train])
         theirs = Ridge(alpha=models.penalties[held]).fit(scaler.transform(x[train]), y[train])
-        found = models.predict(held, test, extra)
-        np.testing.assert_allclose(found, theirs.predict(scaler.transform(x[test])), atol=1e-8)
+        predicted = models.predict(held, test, extra)
+        np.testing.assert_allclose(predicted, theirs.predict(scaler.transform(x[test])), atol=1e-8)
 
 
 def test_ridge_survives_more_features_than_rows_and_features_that_never_vary():

@@ -1,4 +1,4 @@
-"""Features to be probed: the embeddings of encoders, and baselines that have seen no image."""
+"""Features to probe: the embeddings of encoders, and baselines that use no image."""
 
 from collections.abc import Iterable, Iterator
 

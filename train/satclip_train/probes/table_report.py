@@ -60,7 +60,7 @@ def evaluate_table(
     folds, seeds, mlp, block_degrees
         See :class:`ProbeOptions`.
     log : function, optional
-        Called with each note for the user as soon as there is one; the evaluation contains the notes as well.
+        Called with each note for the user before the fits start; the evaluation contains the notes as well.
     progress : function, optional
         Called with (fits done, fits in all).
 

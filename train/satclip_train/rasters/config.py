@@ -77,7 +77,7 @@ class TowerConfig:
     @rule
     def _check_weights(self) -> Self:
         if not any(weight > 0 for weight in self.weights.values()):
-            raise ValueError("weights leaves out every group; give at least one a weight above 0")
+            raise ValueError("weights leaves out every group; expected at least one weight above 0")
         return self
 
 
