@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import QueryError
+from .errors import QueryError, check_extra
 from .geo import grid
 from .maps.components_map import components_picture
 from .maps.heatmap import WORLD
-from .maps.map_contents import BoundingBox, check_installed
+from .maps.map_contents import BoundingBox
 from .progress import Progress
 from .query.like import like_cells, like_regions, like_rows
 from .query.neighbors import Neighbors
@@ -514,7 +514,7 @@ class Atlas:
         MissingExtraError
             If matplotlib is not installed.
         """
-        check_installed("matplotlib")
+        check_extra("matplotlib", "map")
         from .maps.matplotlib_map import draw
 
         res = None if res is None else self._check_res(res)

@@ -33,7 +33,7 @@ _READERS = {
 
 def open_database(database: str | Path = ":memory:", *, read_only: bool = False, **settings: Any) -> Connection:
     """Return a connection to a DuckDB file, or to memory, with DuckDB's own settings."""
-    with one_line():
+    with query_errors():
         connection = duckdb.connect(str(database), read_only=read_only, config=settings)
         connection.execute("SET enable_progress_bar = false")  # it is drawn on stdout, which is for data
     return connection
@@ -72,7 +72,7 @@ def check_condition(connection: Connection, where: str, relation: str) -> None:
     if not where.strip():
         raise QueryError("The condition is empty; expected SQL such as: population > 1e6")
     try:
-        with one_line():
+        with query_errors():
             # What closes the one bracket to open another, or has a THEN of its own, fails in the other.
             connection.extract_statements(f"SELECT CASE WHEN {where}\n THEN 1 END")
             connection.extract_statements(f"SELECT 1 WHERE ({where}\n)")
@@ -100,7 +100,7 @@ class Answer:
     """
 
     def __init__(self, connection: Connection, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> None:
-        with one_line():
+        with query_errors():
             if not connection.extract_statements(query):
                 raise QueryError('The query is empty; expected SQL such as "SELECT count(*) FROM cells".')
             given = dict(parameters) if isinstance(parameters, Mapping) else list(parameters)
@@ -121,7 +121,7 @@ class Answer:
 
         if self._relation is None:  # a statement without rows, such as SET
             return pa.RecordBatchReader.from_batches(pa.schema([]), [])
-        with one_line():
+        with query_errors():
             reader = self._relation.to_arrow_reader(batch_rows)
         return pa.RecordBatchReader.from_batches(reader.schema, _batches(reader))
 
@@ -129,7 +129,7 @@ class Answer:
 def _batches(reader: "pa.RecordBatchReader") -> Iterator["pa.RecordBatch"]:
     """Yield batches as DuckDB makes them; it may fail at any of them."""
     while True:
-        with one_line():
+        with query_errors():
             try:
                 batch = reader.read_next_batch()
             except StopIteration:
@@ -238,7 +238,7 @@ def file_literal(path: Path) -> str:
 
 
 @contextmanager
-def one_line() -> Iterator[None]:
+def query_errors() -> Iterator[None]:
     """Raise what DuckDB complains of as a QueryError of one line, without the excerpt of the query."""
     try:
         yield
@@ -252,7 +252,7 @@ def one_line() -> Iterator[None]:
 def reading(path: str | Path) -> Iterator[None]:
     """Raise what DuckDB complains of as a TableError that names the file."""
     try:
-        with one_line():
+        with query_errors():
             yield
     except QueryError as error:
         raise TableError(f"{path} could not be read as a table: {str(error)[:300]}") from None

@@ -1,7 +1,13 @@
-"""Every exception this package raises on purpose."""
+"""Every exception that this package raises on purpose, and helpers that make them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
+
+_LONGEST_REASON = 160  # characters of another library's error
+_OUR_PACKAGES = ("satclip_index", "satclip_cli", "satclip_train")
 
 
 class SatclipIndexError(Exception):
@@ -46,7 +52,7 @@ class CorruptAtlasError(SatclipIndexError, ValueError):
     @classmethod
     def unreadable(cls, path: Path, error: Exception) -> Self:
         """Return the error of a file that another error kept from being read."""
-        return cls(f"{path} cannot be read: {' '.join(str(error).split())[:120]}. Build the atlas again.")
+        return cls(f"{path} cannot be read: {one_line(error)}. Build the atlas again.")
 
 
 class QueryError(SatclipIndexError, ValueError):
@@ -78,3 +84,40 @@ class MissingExtraError(SatclipIndexError, ImportError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"This needs {package}, which is not installed. Run: pip install 'satclip-index[{extra}]'")
+
+
+def one_line(error: BaseException, *, with_type: bool = False) -> str:
+    """Return the message of another library's error as one line, without a final period.
+
+    An error of the operating system gives its reason alone, such as ``Permission denied``. A message that says nothing
+    without its type, such as that of a KeyError, is preceded by it, and so is any ``with_type``. Long messages are cut.
+    """
+    strerror = getattr(error, "strerror", None)
+    text = " ".join(str(strerror or error).split())
+    if with_type or not text or isinstance(error, KeyError):
+        text = f"{type(error).__name__}: {text}".rstrip(": ")
+    return text.rstrip(".") if len(text) <= _LONGEST_REASON else f"{text[: _LONGEST_REASON - 3]}..."
+
+
+@contextmanager
+def require_extra(package: str, extra: str) -> Iterator[None]:
+    """Raise MissingExtraError if an import in this block fails because a package is not installed.
+
+    Examples
+    --------
+    >>> with require_extra("bokeh", "map"):  # doctest: +SKIP
+    ...     import bokeh
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = (error.name or package).partition(".")[0]
+        if missing in _OUR_PACKAGES:
+            raise
+        raise MissingExtraError(missing, extra) from None
+
+
+def check_extra(package: str, extra: str) -> None:
+    """Raise MissingExtraError if a package is not installed, without importing it."""
+    if find_spec(package) is None:
+        raise MissingExtraError(package, extra)

@@ -21,6 +21,12 @@ settings.load_profile("default")
 
 torch.set_num_threads(1)  # the machine's cores are pytest-xdist's
 
+# Whatever terminal, continuous integration or account the tests are run from.
+os.environ["COLUMNS"] = "80"
+_SETTINGS = "FORCE_COLOR NO_COLOR PY_COLORS GITHUB_ACTIONS LINES TERMINAL_WIDTH TTY_COMPATIBLE TTY_INTERACTIVE"
+for name in f"{_SETTINGS} SATCLIP_ATLAS HF_HUB_OFFLINE HF_ENDPOINT RAY_ADDRESS AWS_PROFILE".split():
+    os.environ.pop(name, None)
+
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"  # real data, absent from a plain clone
 CLI = [sys.executable, "-c", HEAR_CTRL_C + "from satclip_cli.main import main; main()"]
@@ -152,7 +158,5 @@ def builders(encoder_file):
 
 def child_environment(extra=None):
     path = os.pathsep.join([*(str(ROOT / part) for part in ("", "cli", "train")), os.environ.get("PYTHONPATH", "")])
-    dropped = ("SATCLIP_ATLAS", "FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
-    dropped += ("COVERAGE_PROCESS_START", "HF_HUB_OFFLINE", "HF_ENDPOINT", "RAY_ADDRESS", "AWS_PROFILE")
-    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    kept = {name: value for name, value in os.environ.items() if name != "COVERAGE_PROCESS_START"}
     return kept | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", "OMP_NUM_THREADS": "1"} | (extra or {})

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 from contextlib import chdir, redirect_stderr, redirect_stdout
+from itertools import pairwise
 from pathlib import Path
 from subprocess import STDOUT
 
@@ -61,15 +62,35 @@ def test_console_blocks_show_what_the_commands_print(world, body, request, monke
     first = request.node.callspec.id == "README.md-0"
     run = _as_a_process if first else _in_this_process  # which saves seconds of starting
     monkeypatch.chdir(world)
+    _write_what_others_make(world, body, request.node.callspec.id)
     for arguments, shown in _commands(body):
         assert arguments[0] == "satclip-index", "a console block types this program"
         if arguments[1] == "build":
             continue  # the fixture typed it
         if not TABLES.is_dir() and not _needs_no_tables(arguments):
             pytest.skip("the real data in ../shared are not here")
+        for file in _made_by(arguments):
+            (world / file).unlink(missing_ok=True)  # so that the order of tests does not matter
         code, printed = run(arguments[1:])
         assert code == 0, printed
         assert not differences(shown, printed), printed
+
+
+def _made_by(arguments):
+    """Return the files that a command writes."""
+    return [value for name, value in pairwise(arguments) if name in ("-o", "--save", "--map")]
+
+
+def _write_what_others_make(world, body, block):
+    """Run the commands on the same page that write the files that a block reads."""
+    if not TABLES.is_dir():
+        return
+    page = next(page for page in PAGES if block.startswith(page.name))
+    for console in re.findall(r"```console\n(.*?)```", page.read_text(), flags=re.DOTALL):
+        for arguments, _ in _commands(console) if console != body else ():
+            if any(file in body and not (world / file).exists() for file in _made_by(arguments)):
+                code, printed = _in_this_process(arguments[1:])
+                assert code == 0, printed
 
 
 def _as_a_process(arguments):
@@ -94,6 +115,7 @@ def _needs_no_tables(arguments):
 @pytest.mark.parametrize("body", _blocks("python"))
 def test_python_blocks_run(world, body, request, monkeypatch):
     monkeypatch.chdir(world)
+    _write_what_others_make(world, body, request.node.callspec.id)
     if "README" in request.node.callspec.id:
         done = finished([sys.executable, "-c", body], env=child_environment())
         assert done.returncode == 0, done.stderr

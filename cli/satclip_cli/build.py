@@ -12,37 +12,53 @@ from .render import progress_bar, say
 def build(
     atlas: options.Atlas = options.DEFAULT_ATLAS,
     encoder: Annotated[
-        str, typer.Option(help="bluemarble, a .safetensors or .ckpt file, or a Hub repository ORG/MODEL.")
+        str,
+        typer.Option(
+            help="Location encoder: bluemarble, a .safetensors or .ckpt file, or ORG/MODEL on the Hugging Face Hub."
+        ),
     ] = "bluemarble",
     res: Annotated[
-        list[int] | None, typer.Option(help="H3 resolution; give it several times.", show_default="3 and 4")
+        list[int] | None,
+        typer.Option(help="H3 resolution, 0 to 9. Repeat it for several: --res 3 --res 4.", show_default="3 and 4"),
     ] = None,
     device: options.Device = "auto",
-    land_only: Annotated[bool, typer.Option("--land-only", help="Leave out cells whose centre is not land.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace the atlas that is there, once this is done.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a build that was interrupted.")] = False,
+    land_only: Annotated[bool, typer.Option("--land-only", help="Encode only cells whose center is on land.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an existing atlas once the new one is complete.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted build.")] = False,
     workers: Annotated[
-        int | None, typer.Option(help="Shards made side by side.", show_default="processors, at most 8; a cluster's")
+        int | None,
+        typer.Option(
+            help="Number of shards built in parallel.", show_default="CPU cores, at most 8; all of a Ray cluster"
+        ),
     ] = None,
     engine: Annotated[
-        Literal["threads", "ray"], typer.Option(help="What makes shards: threads, or processes of Ray.")
+        Literal["threads", "ray"],
+        typer.Option(help="Run workers as threads, or as Ray processes here or on a cluster."),
     ] = "threads",
     address: Annotated[
         str | None,
-        typer.Option(help="Of a Ray cluster.", show_default="RAY_ADDRESS, or a Ray of its own on this machine"),
+        typer.Option(
+            help="Address of a Ray cluster, such as auto or ray://host:10001.",
+            show_default="RAY_ADDRESS, or a local Ray",
+        ),
     ] = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Embed every cell of the Earth into an atlas.
+    """Build an atlas: the embedding of every H3 cell on Earth.
 
-    It may be made at a URL, by threads of this machine or on a Ray cluster: the bytes are the same.
+    The atlas can be written to a folder or to a URL, by threads on this machine or on a Ray cluster; its bytes are the
+    same.
 
     Example: satclip-index build --atlas world --res 3 --res 4
+
+    Example, after an interruption: satclip-index build --atlas world --res 3 --res 4 --resume
     """
     from satclip_index.builder.build import build_atlas, estimated_bytes
-    from satclip_index.geo.grid import cell_count, check_res
+    from satclip_index.geo.grid import cell_count, check_resolutions
 
-    resolutions = sorted({check_res(r) for r in res or [3, 4]})
+    resolutions = check_resolutions(res or [3, 4])
     cells = " + ".join(f"{cell_count(r):,}" for r in resolutions)
     megabytes = estimated_bytes(resolutions, land_only=land_only) / 1e6
     say(
@@ -52,7 +68,7 @@ def build(
     start = time.perf_counter()
     try:
         with progress_bar("Encoding", "cells", quiet=quiet) as progress:
-            made = build_atlas(
+            built = build_atlas(
                 atlas,
                 encoder=encoder,
                 res=resolutions,
@@ -66,11 +82,14 @@ def build(
                 progress=progress,
             )
     except KeyboardInterrupt:
-        say("Interrupted. What is done is kept: go on by the same command with --resume.", quiet=quiet)
+        say("Interrupted. Finished shards are kept; run the same command with --resume to continue.", quiet=quiet)
         raise
-    size = sum(file.size for file in made.manifest.files) / 1e6
-    say(f"Built {atlas}/ in {time.perf_counter() - start:.0f} s: {size:,.0f} MB. Ask it: {_ask(atlas)}", quiet=quiet)
+    size = sum(file.size for file in built.manifest.files) / 1e6
+    say(
+        f"Built {atlas}/ in {time.perf_counter() - start:.0f} s: {size:,.0f} MB. Try: {_example_query(atlas)}",
+        quiet=quiet,
+    )
 
 
-def _ask(atlas: str) -> str:
+def _example_query(atlas: str) -> str:
     return "satclip-index like Nairobi" + ("" if atlas == options.DEFAULT_ATLAS else f" --atlas {atlas}")

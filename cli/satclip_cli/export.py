@@ -1,11 +1,11 @@
-"""``satclip-index export``: an atlas as other programs keep such things."""
+"""``satclip-index export``."""
 
 from typing import Annotated
 
 import typer
 
 from . import options
-from .opening import opened
+from .opening import open_local
 from .render import progress_bar, say
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
 
 @app.callback()
 def export() -> None:
-    """Write an atlas for another program to serve.
+    """Export an atlas to another database.
 
     Example: satclip-index export lance planet.lance
     """
@@ -26,16 +26,19 @@ def export() -> None:
 @app.command()
 def lance(
     destination: Annotated[
-        str, typer.Argument(metavar="DEST", help="A folder, or a URL: s3://BUCKET/NAME, gs://..., az://...")
+        str,
+        typer.Argument(
+            metavar="DEST", help="Folder or URL to write to: planet.lance, s3://BUCKET/NAME, gs://... or az://..."
+        ),
     ],
     res: Annotated[
-        list[int] | None, typer.Option(help="H3 resolution; may be repeated.", show_default="all there are")
+        list[int] | None, typer.Option(help="H3 resolution. Repeat it for several.", show_default="all of the atlas")
     ] = None,
     atlas: options.Atlas = options.DEFAULT_ATLAS,
-    force: Annotated[bool, typer.Option("--force", help="Replace such tables that are there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing tables.")] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write LanceDB tables, one a resolution: cells, attributes, vectors, and indexes to search and filter by.
+    """Export to LanceDB: one table per resolution, with cells, embeddings and indexes for search and filters.
 
     Example: satclip-index export lance planet.lance
 
@@ -43,9 +46,9 @@ def lance(
     """
     from satclip_index.export.lancedb_tables import table_name
 
-    found = opened(atlas, quiet=quiet)
+    source = open_local(atlas, quiet=quiet)
     with progress_bar("Writing", "cells", quiet=quiet) as progress:
-        found.to_lance(destination, res=res, force=force, progress=progress)
-    finest = max(res or found.resolutions)
-    say(f"Wrote {destination}. To ask it, in Python:", quiet=quiet)
+        source.to_lance(destination, res=res, force=force, progress=progress)
+    finest = max(res or source.resolutions)
+    say(f"Wrote {destination}. Query it in Python:", quiet=quiet)
     say(f'lancedb.connect("{destination}").open_table("{table_name(finest)}")', quiet=quiet)

@@ -1,26 +1,22 @@
 """``satclip-index info``."""
 
-from typing import Annotated
-
-import typer
-
 from . import options
 from .render import show_document
 
 
 def info(
     atlas: options.Atlas = options.DEFAULT_ATLAS,
-    format: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+    format: options.DocumentFormat = "table",
 ) -> None:
-    """Say what an atlas holds and what made it.
+    """Show the contents of an atlas, its encoder and the library versions that built it.
 
     Example: satclip-index info --atlas world
+
+    Example, the whole manifest: satclip-index info --format json
     """
     from satclip_index import open_atlas
 
     manifest = open_atlas(atlas).manifest
-    if format not in ("table", "json"):
-        raise typer.BadParameter(f"{format!r} is not one of table, json.", param_hint="--format")
     if format == "json":
         from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""The application: its commands, and how errors end it."""
+"""The command-line application: its commands and error handling."""
 
 import re
 import sys
@@ -16,7 +16,7 @@ _NEGATIVE_LON = re.compile(r"-[\d.][^,]*,.*")
 
 
 class _Group(TyperGroup):
-    """Ends our own errors with one line and exit code 1; ``--debug`` shows where they came from."""
+    """Prints our own errors as one line and exits with code 1; ``--debug`` shows the traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -49,8 +49,8 @@ app.add_typer(export.app, name="export")
 app.add_typer(train.app, name="train")
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         typer.echo(f"satclip-index {version('satclip-index')}")
@@ -59,21 +59,23 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Find the places on Earth that are like this one.
+    """Find places on Earth that are similar to an example.
 
-    Begin with: satclip-index build, then: satclip-index like Nairobi
+    Build an atlas first: satclip-index build
+
+    Then search it: satclip-index like Nairobi
     """
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; a place such as -70.5,-33.4 is not taken for an option."""
-    given = sys.argv[1:] if arguments is None else arguments
+    """Run the command line; a place such as -70.5,-33.4 is not read as an option."""
+    raw = sys.argv[1:] if arguments is None else arguments
     app(
-        args=[f" {argument}" if _NEGATIVE_LON.fullmatch(argument) else argument for argument in given],
+        args=[f" {argument}" if _NEGATIVE_LON.fullmatch(argument) else argument for argument in raw],
         prog_name="satclip-index",
     )

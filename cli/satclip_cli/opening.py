@@ -1,4 +1,4 @@
-"""Opening an atlas for a command: one at a URL is fetched, with a bar."""
+"""Opening an atlas for a command; an atlas at a URL is downloaded first, with a progress bar."""
 
 from typing import TYPE_CHECKING
 
@@ -8,13 +8,13 @@ if TYPE_CHECKING:
     from satclip_index import Atlas
 
 
-def opened(atlas: str, *, quiet: bool = False) -> "Atlas":
-    """Return an atlas whose files are on this machine."""
+def open_local(atlas: str, *, quiet: bool = False) -> "Atlas":
+    """Return an atlas; one at a URL is downloaded into the local cache."""
     from satclip_index import open_atlas
 
     if "://" not in atlas:
         return open_atlas(atlas)
     with progress_bar("Fetching", "bytes", quiet=quiet) as progress:
-        found = open_atlas(atlas, progress=progress)
-        _ = found.path  # asking for it fetches the files
-    return found
+        opened = open_atlas(atlas, progress=progress)
+        _ = opened.path  # the first access downloads the files
+    return opened

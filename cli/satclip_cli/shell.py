@@ -1,4 +1,4 @@
-"""A prompt for SQL: statements end in a semicolon, and are remembered from one session to the next."""
+"""An interactive SQL shell with multi-line statements, completion and a persistent history."""
 
 import os
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from satclip_index.errors import SatclipIndexError
+from satclip_index.errors import SatclipIndexError, one_line
 
 from .render import complain, say
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 _FIRST, _MORE = "satclip> ", "    ...> "
 _HISTORY_LINES = 2000
-_WELCOME = """View cells has res, cell, lon, lat, land, norm and embedding; places_like(lon, lat) is a table.
-Statements end in a semicolon. .tables lists what there is, .help says more, .exit or Ctrl-D leaves."""
-_HELP = """Files are tables by their name in quotes: SELECT * FROM 'mine.csv';
+_WELCOME = """View cells: res, cell, lon, lat, land, norm, embedding. Table function: places_like(lon, lat).
+End statements with a semicolon. .tables lists tables and views, .help lists functions, .exit or Ctrl-D quits."""
+_HELP = """Query a file by its quoted name: SELECT * FROM 'mine.csv';
 places_like(lon, lat, k := 10, res := NULL, exclude_within_km := 500, apart_km := 300, ocean := false, "where" := NULL)
 satclip_cell(lon, lat)  satclip_embedding(cell)  satclip_embed(lon, lat)  satclip_similarity(embedding, embedding)
 satclip_percentile(similarity)  satclip_distance_km(lon, lat, lon, lat)
@@ -26,22 +26,22 @@ h3_get_resolution(cell)  h3_h3_to_string(cell)  h3_string_to_h3(text)"""
 _TABLES = "SELECT database, name, column_names AS columns FROM (SHOW ALL TABLES) ORDER BY ALL;"
 
 
-def run_shell(connection: "Connection", ask: Callable[[str], None]) -> None:
-    """Read statements from a terminal and have each answered, until the input ends; an error ends only its statement.
+def run_shell(connection: "Connection", execute: Callable[[str], None]) -> None:
+    """Read statements from a terminal and run each, until the input ends; an error ends only its statement.
 
     Parameters
     ----------
     connection : Connection
-        Whose names are completed with the Tab key.
-    ask : function of str
-        Prints the answer to a statement.
+        Its tables, columns and functions are completed with the Tab key.
+    execute : function of str
+        Runs a statement and prints its result.
     """
     say(_WELCOME)
     with _Readline(connection):
         statement = ""
         while True:
             try:
-                statement = _go_on(statement, ask)
+                statement = _read_line(statement, execute)
             except EOFError:
                 print()  # noqa: T201 (the prompt's own line ends)
                 return
@@ -50,8 +50,11 @@ def run_shell(connection: "Connection", ask: Callable[[str], None]) -> None:
                 statement = ""
 
 
-def _go_on(statement: str, ask: Callable[[str], None]) -> str:
-    """Read a line, have a statement that it ends answered, and return one that it does not; raise EOFError to leave."""
+def _read_line(statement: str, execute: Callable[[str], None]) -> str:
+    """Read a line, run the statement if the line completes it, and return what is still incomplete.
+
+    Raises EOFError to quit.
+    """
     from satclip_index.database import is_complete
 
     line = input(_MORE if statement else _FIRST)
@@ -65,28 +68,28 @@ def _go_on(statement: str, ask: Callable[[str], None]) -> str:
         line = _TABLES if word == ".tables" else line
     statement = f"{statement}\n{line}" if statement else line
     if is_complete(statement):
-        _answer(ask, statement)
+        _run(execute, statement)
         return ""
     return statement if statement.strip() else ""
 
 
 def run_interruptibly(work: Callable[[], None], interrupt: Callable[[], None]) -> None:
-    """Do work in a thread of its own, since Ctrl-C does not get through to one that waits for DuckDB."""
+    """Run work in its own thread: the main thread, waiting for DuckDB, would not receive Ctrl-C."""
     with ThreadPoolExecutor(1) as worker:
         done: Future[None] | None = None
         try:
             done = worker.submit(work)
             done.result()
         except KeyboardInterrupt:
-            while done and not done.done():  # a statement that has not begun yet would not hear it
+            while done and not done.done():  # a statement that has not started yet ignores the first interrupt
                 interrupt()
                 wait([done], timeout=0.1)
             raise
 
 
-def _answer(ask: Callable[[str], None], statement: str) -> None:
+def _run(execute: Callable[[str], None], statement: str) -> None:
     try:
-        ask(statement)
+        execute(statement)
     except SatclipIndexError as error:
         complain(str(error))
     except KeyboardInterrupt:
@@ -121,7 +124,7 @@ class _Readline:
             self._history.parent.mkdir(parents=True, exist_ok=True)
             readline.write_history_file(self._history)
         except (ImportError, OSError) as error:
-            say(f"The history is not kept: {error}.")
+            say(f"The history could not be saved: {one_line(error)}.")
 
     def _complete(self, text: str, number: int) -> str | None:
         matching = [word for word in self._words if word.startswith(text.lower())]

@@ -5,18 +5,20 @@ from typing import Annotated
 import typer
 
 from . import options
-from .opening import opened
+from .opening import open_local
 from .render import choose_format, progress_bar, say, show_places
 
 
 def unusual(
-    k: Annotated[int, typer.Option("-k", help="How many places.", min=1)] = 10,
+    k: Annotated[int, typer.Option("-k", help="Number of results.", min=1)] = 10,
     every: Annotated[
-        bool, typer.Option("--all", help="Every cell, as an index of uniqueness: sets -k and --apart.")
+        bool, typer.Option("--all", help="Return every cell, as an index of uniqueness; ignores -k and --apart.")
     ] = False,
-    res: Annotated[int | None, typer.Option(help="H3 resolution.", show_default="the finest there is")] = None,
-    beyond: Annotated[float, typer.Option(metavar="KM", help="A match is at least so far away.", min=0)] = 1000.0,
-    apart: Annotated[float, typer.Option(metavar="KM", help="No two nearer than this to each other.", min=0)] = 300.0,
+    res: options.Res = None,
+    beyond: Annotated[
+        float, typer.Option(metavar="KM", help="Compare only with cells at least this far away, in km.", min=0)
+    ] = 1000.0,
+    apart: options.Apart = 300.0,
     within: options.Within = None,
     outside: options.Outside = None,
     bbox: options.Bbox = None,
@@ -27,18 +29,19 @@ def unusual(
     out: options.Out = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Find the places that are least like any other far away.
+    """Find the most unusual places: those least similar to any place far away.
 
-    Every cell is compared with every other that is beyond some distance; those whose best match is worst come first.
+    Each cell is compared with every cell beyond a distance. Cells with the lowest similarity to their best match come
+    first.
 
     Example: satclip-index unusual --res 3 -k 5
 
     Example, an index of uniqueness of all land: satclip-index unusual --res 3 --all -o uniqueness.parquet
     """
     kind = choose_format(format, out, geometry=geometry)
-    found = opened(atlas, quiet=quiet)
+    source = open_local(atlas, quiet=quiet)
     with progress_bar("Comparing", "cells", quiet=quiet) as progress:
-        answer = found.unusual(
+        answer = source.unusual(
             k=None if every else k,
             res=res,
             beyond_km=beyond,

@@ -23,7 +23,7 @@ from tornado.iostream import IOStream
 from tornado.web import StaticFileHandler
 
 from ..atlas import Atlas
-from ..errors import QueryError
+from ..errors import QueryError, one_line
 from ._answer_cache import Desk
 from ._bokeh_page import WEB, build_page
 
@@ -149,4 +149,4 @@ def _cannot_listen(error: OSError, host: str, port: int) -> str:
         return f"Port {port} is taken already; take another with --port, or any that is free with --port 0."
     if error.errno == errno.EACCES:
         return f"Port {port} is not for every user; take one above 1023, such as --port 5006."
-    return f"{host}:{port} cannot be listened at ({error.strerror or error}); take another --host or --port."
+    return f"{host}:{port} cannot be listened at ({one_line(error)}); take another --host or --port."

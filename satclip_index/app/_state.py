@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 from urllib.parse import urlencode
 
-from ..errors import PlaceError, QueryError
+from ..checks import check_number, check_whole_number
+from ..errors import PlaceError, QueryError, one_line
 
 MOST_EXAMPLES, MOST_PLACES = 50, 200
 LONGEST_LINK_AREA = 1500  # characters of GeoJSON: servers and chat programs cut links of more than a few thousand
@@ -100,13 +101,13 @@ class State:
         object.__setattr__(self, "examples", tuple(sorted(self.examples, key=lambda example: example.unlike)))
         if len(self.examples) > MOST_EXAMPLES:
             raise QueryError(f"There are {len(self.examples)} examples; the page takes {MOST_EXAMPLES} at most.")
-        _check_number("k", self.k, 1, MOST_PLACES, whole=True)
+        check_whole_number("k", self.k, high=MOST_PLACES)
         if self.res is not None:
-            _check_number("res", self.res, 0, 15, whole=True)
-        _check_number("exclude", self.exclude_within_km, 0, _FARTHEST_KM)
-        _check_number("apart", self.apart_km, 0, _FARTHEST_KM)
+            check_whole_number("res", self.res, low=0, high=15)
+        check_number("exclude", self.exclude_within_km, low=0, high=_FARTHEST_KM)
+        check_number("apart", self.apart_km, low=0, high=_FARTHEST_KM)
         if self.min_similarity is not None:
-            _check_number("min", self.min_similarity, -1, 1)
+            check_number("min", self.min_similarity, low=-1, high=1)
         for name in ("where", "table", "within_name"):
             _check_text(name, getattr(self, name))
 
@@ -185,7 +186,7 @@ def read_area(text: str) -> dict[str, Any]:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise PlaceError(f"The area is not readable GeoJSON ({' '.join(str(error).split())[:120]}).") from None
+        raise PlaceError(f"The area is not readable GeoJSON ({one_line(error)}).") from None
     if not isinstance(document, dict):
         raise PlaceError("The area is not GeoJSON; expected an object with a type, such as a Polygon or a Feature.")
     return document
@@ -205,14 +206,6 @@ def parse_number(key: str, text: Any) -> int | float:
     if not math.isfinite(value):
         raise QueryError(f"{key} is {str(text)[:60]!r}; expected a number.")
     return int(value) if value.is_integer() else value
-
-
-def _check_number(key: str, value: Any, low: float, high: float, *, whole: bool = False) -> None:
-    kind: Any = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
-        sort = "whole number" if whole else "number"
-        shown = f"{value:g}" if isinstance(value, int | float) else repr(value)
-        raise QueryError(f"{key} is {shown}; expected a {sort} from {low:g} to {high:g}.")
 
 
 def _check_text(name: str, text: Any) -> None:

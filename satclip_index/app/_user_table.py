@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from ..database import Connection, check_condition, lock, one_line, open_database, quoted, reading, table_in
+from ..database import Connection, check_condition, lock, open_database, query_errors, quoted, reading, table_in
 from ..errors import TableError
 from ..storage.geoparquet import write_table
 from ..tables.geojson_rows import GEOMETRY
@@ -165,7 +165,7 @@ class Table:
             if condition:
                 check_condition(connection, condition, "rows")
                 chosen = f" WHERE ({condition}\n)"
-            with one_line():
+            with query_errors():
                 write_table(connection.sql(f"FROM rows{chosen}").to_arrow_reader(_ROWS_AT_ONCE), path)
         return path
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingExtraError
+from ..errors import require_extra
 
 if TYPE_CHECKING:
     from ..atlas import Atlas
@@ -16,10 +16,6 @@ def serve_map(atlas: "Atlas", **options: Any) -> None:
     MissingExtraError
         If Bokeh is not installed.
     """
-    try:
+    with require_extra("bokeh", "map"):
         from . import _server
-    except ImportError as error:
-        if error.name is None or error.name.partition(".")[0] not in ("bokeh", "tornado", "jinja2"):
-            raise
-        raise MissingExtraError("bokeh", "map") from None
     _server.serve_map(atlas, **options)

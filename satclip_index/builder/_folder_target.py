@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import AtlasExistsError, BuildError, OutputError, SatclipIndexError
+from ..errors import AtlasExistsError, BuildError, OutputError, SatclipIndexError, one_line
 from ..storage.atomic import exchange, sync
 from ..storage.manifest import MANIFEST_NAME, FileEntry, Manifest
 from ._journal import JOURNAL_NAME, Journal
@@ -84,7 +84,7 @@ class Target:
         try:
             there = path.exists()
         except (OSError, ValueError) as error:
-            raise OutputError(f"{str(path)[:80]!r} cannot be a folder: {getattr(error, 'strerror', error)}.") from None
+            raise OutputError(f"{str(path)[:80]!r} cannot be a folder: {one_line(error)}.") from None
         if there and self.holds_atlas():
             if not replace:
                 raise AtlasExistsError(
@@ -121,11 +121,13 @@ class Target:
             try:
                 self._recover()
                 yield
+            except OutputError as error:
+                raise OutputError(f"{error}{self._how_to_go_on()}") from error
             except SatclipIndexError:
                 raise
             except OSError as error:
                 raise OutputError(
-                    f"The atlas could not be written to {self.path}: {error.strerror or error}.{self._how_to_go_on()}"
+                    f"The atlas could not be written to {self.path}: {one_line(error)}.{self._how_to_go_on()}"
                 ) from error
             finally:
                 if not self._unfinished():
@@ -207,8 +209,9 @@ class Target:
         except OutputError:
             raise
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise OutputError(f"Cannot write beside {self.path}: {reason}. Name another folder with --atlas.") from None
+            raise OutputError(
+                f"Cannot write beside {self.path}: {one_line(error)}. Name another folder with --atlas."
+            ) from None
 
 
 def check_room(folder: Path, need: int) -> None:

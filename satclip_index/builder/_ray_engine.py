@@ -5,14 +5,13 @@ import socket
 from collections import Counter, deque
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from ..errors import BuildError, MissingExtraError
+from ..errors import BuildError, check_extra, one_line
 from ..geo.land_mask import is_land
 from ._job import Job, Record, what_rounds
 from ._shard_storage import Files, Storage
@@ -21,12 +20,6 @@ from ._thread_engine import default_workers, encoding
 
 _ATTEMPTS = 4  # at a shard, until its workers are known to die of it
 _STORE_BYTES = 1 << 28  # of a Ray that is started here: only the encoder is in it
-
-
-def check_ray() -> None:
-    """Raise MissingExtraError if Ray is not installed."""
-    if find_spec("ray") is None:
-        raise MissingExtraError("ray", "ray")
 
 
 def on_ray(job: Job, shards: list[Shard], record: Record) -> Generator[Shard]:
@@ -39,7 +32,7 @@ def on_ray(job: Job, shards: list[Shard], record: Record) -> Generator[Shard]:
     BuildError
         If the cluster cannot be reached, workers keep dying, or one would give other bytes than this machine.
     """
-    check_ray()
+    check_extra("ray", "ray")
     with _ray(job) as ray:
         worker = _worker_class(ray, job)
         waiting, died = deque(shards), Counter[str]()
@@ -163,7 +156,7 @@ def _ray(job: Job) -> Iterator[Any]:
                 ray.init(**where, log_to_driver=False, logging_level="ERROR")
         except Exception as error:
             what = f"The Ray cluster at {address!r} cannot be reached" if address else "Ray cannot be started here"
-            raise BuildError(f"{what} ({' '.join(str(error).split())[:160]}).") from None
+            raise BuildError(f"{what} ({one_line(error)}).") from None
         try:
             yield ray
         finally:
@@ -234,9 +227,8 @@ def _environment(**values: str) -> Iterator[None]:
 
 
 def _too_often(name: str, error: Exception) -> str:
-    said = " ".join(str(error).split())[:160]
     return (
-        f"{_ATTEMPTS} workers died at {name} ({type(error).__name__}: {said}). Was there too little memory? "
+        f"{_ATTEMPTS} workers died at {name} ({one_line(error, with_type=True)}). Was there too little memory? "
         "What is done is kept: go on with --resume, on fewer --workers or with --engine threads."
     )
 

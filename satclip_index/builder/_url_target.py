@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..errors import AtlasExistsError, BuildError, CorruptAtlasError, OutputError, RemoteError
+from ..errors import AtlasExistsError, BuildError, CorruptAtlasError, OutputError, RemoteError, one_line
 from ..search.principal_components import COMPONENTS_NAME
 from ..storage.manifest import ENCODER_NAME, MANIFEST_NAME, FileEntry, Manifest
 from ..storage.remote import AT_ONCE, Remote
@@ -123,11 +123,13 @@ class UrlTarget:
                 yield
             except RemoteError as error:
                 raise RemoteError(f"{error}{self._how_to_go_on()}") from error
+            except OutputError as error:
+                raise OutputError(f"{error}{self._how_to_go_on()} TMPDIR names another folder.") from error
             except OSError as error:
                 if error.errno is None:
                     raise
                 raise OutputError(
-                    f"The atlas could not be put together in {scratch}: {error.strerror}.{self._how_to_go_on()} "
+                    f"The atlas could not be put together in {scratch}: {one_line(error)}.{self._how_to_go_on()} "
                     "TMPDIR names another folder."
                 ) from error
             finally:

@@ -5,15 +5,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from ..atlas import Atlas, open_atlas
-from ..errors import BuildError, ResolutionError
+from ..checks import check_whole_number
+from ..errors import BuildError, check_extra
 from ..geo import grid
 from ..progress import Progress
 from ..search.index import Index
 from ..search.principal_components import COMPONENTS_NAME, write_components
-from ..storage.atomic import replacing
+from ..storage.atomic import atomic_path
 from ..storage.cell_files import PARQUET_BYTES_PER_ROW
 from ..storage.manifest import ENCODER_NAME, FORMAT_VERSION, FileEntry, Manifest, ResolutionEntry, library_versions
 from ..storage.remote import Remote, located
@@ -21,7 +20,7 @@ from ._folder_target import Target
 from ._job import Engine, Job, what_rounds
 from ._journal import Journal
 from ._pipeline import build_parts
-from ._ray_engine import check_ray, on_ray
+from ._ray_engine import on_ray
 from ._thread_engine import on_threads
 from ._url_target import UrlTarget
 
@@ -96,9 +95,7 @@ def build_atlas(
     """
     from ..encoder.location_encoder import Encoder
 
-    wanted = sorted({grid.check_res(r, highest=MAX_BUILD_RES) for r in np.atleast_1d(np.asarray(res, dtype=object))})
-    if not wanted:
-        raise ResolutionError("No resolution was given; expected at least one from 0 to 9.")
+    resolutions = grid.check_resolutions(res, highest=MAX_BUILD_RES)
     engine_of = _engine(engine, address, workers)
     where = located(path)
     target = UrlTarget(where) if isinstance(where, Remote) else Target(where)
@@ -106,8 +103,10 @@ def build_atlas(
     target.check(replace=may_replace or resume)
     encoder = encoder if isinstance(encoder, Encoder) else Encoder.load(encoder)
     kind = _kind_of(device, engine, encoder)
-    recipe = _recipe(encoder, wanted, land_only, kind)
-    whole, segments = (of(wanted, land_only=land_only, dim=encoder.dim) for of in (estimated_bytes, _segment_bytes))
+    recipe = _recipe(encoder, resolutions, land_only, kind)
+    whole, segments = (
+        of(resolutions, land_only=land_only, dim=encoder.dim) for of in (estimated_bytes, _segment_bytes)
+    )
     with target.locked(whole, segments):
         if resume and target.holds_atlas() and _is_made_by(recipe, target.manifest()):
             target.forget_unfinished()
@@ -115,7 +114,7 @@ def build_atlas(
         target.check(replace=may_replace or (resume and target.replaces()))
         journal = target.journal(recipe, resume=resume, force=force)
         job = Job(encoder, land_only, device if engine == "threads" else kind, target.storage(), workers, address)
-        entries = build_parts(journal, job, wanted, engine_of, progress)
+        entries = build_parts(journal, job, resolutions, engine_of, progress)
         _finish(journal, job, entries)
         target.put_in_place()
     return open_atlas(path)
@@ -145,10 +144,10 @@ def _engine(name: str, address: str | None, workers: int | None) -> Engine:
         raise BuildError(f"engine is {name!r}; expected {' or '.join(_ENGINES)}.")
     if address and name != "ray":
         raise BuildError("An address is that of a Ray cluster; take --engine ray with it.")
-    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int | np.integer) or workers < 1):
-        raise BuildError(f"workers is {workers!r}; expected a whole number of at least 1.")
+    if workers is not None:
+        check_whole_number("workers", workers, error=BuildError)
     if name == "ray":
-        check_ray()
+        check_extra("ray", "ray")
     return _ENGINES[name]
 
 
@@ -188,7 +187,7 @@ def _is_made_by(recipe: dict[str, Any], made: Manifest) -> bool:
 def _finish(journal: Journal, job: Job, entries: dict[int, ResolutionEntry]) -> None:
     """Write what is one for all resolutions, and the manifest last."""
     root, encoder = journal.root, job.encoder
-    with replacing(root / ENCODER_NAME) as partial:
+    with atomic_path(root / ENCODER_NAME) as partial:
         encoder.save(partial)
     finest = max(entries)
     job.storage.gather(journal.parts[f"res={finest}"].files)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import CorruptAtlasError, EncoderError
-from ..progress import Progress
+from ..progress import Progress, ProgressCounter
 from ..search.principal_components import Components
 from ..storage.local_copy import folder_of
 from ..storage.manifest import ENCODER_NAME, MANIFEST_NAME, FileEntry, Manifest, is_as_written
@@ -71,7 +71,7 @@ def verify_atlas(path: str | Path = "atlas", *, quick: bool = False, progress: P
     findings = [*manifest.wrong_sizes(root), *_strays(root, manifest)]
     if quick:
         return Verification(checks, tuple(findings))
-    bytes_read = _Counter(progress, size + sum(file.size for file in manifest.files if "/cells/" in file.path))
+    bytes_read = ProgressCounter(progress, size + sum(file.size for file in manifest.files if "/cells/" in file.path))
     wrong = {file for file, _ in findings}
     for file in manifest.files:
         if file.path not in wrong and FileEntry.of(root, root / file.path) != file:
@@ -91,7 +91,7 @@ def _strays(root: Path, manifest: Manifest) -> Iterator[Finding]:
             yield path.relative_to(root).as_posix(), "is not in the manifest"
 
 
-def _contents(root: Path, manifest: Manifest, checks: dict[str, str], bytes_read: "_Counter") -> Iterator[Finding]:
+def _contents(root: Path, manifest: Manifest, checks: dict[str, str], bytes_read: ProgressCounter) -> Iterator[Finding]:
     """Yield where files that are as they were written do not agree."""
     from ..encoder.location_encoder import Encoder
     from ._consistency import disagreements
@@ -122,16 +122,3 @@ def _components(root: Path, manifest: Manifest) -> Iterator[Finding]:
     told = manifest.components["variance_shares"]
     if not np.allclose(across, np.eye(manifest.dim), atol=1e-4) or not np.allclose(found.shares(), told, atol=1e-6):
         yield "components.safetensors", "does not hold directions at right angles with the variance of the manifest"
-
-
-class _Counter:
-    """Adds up what is done, and tells."""
-
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self._progress, self._done, self._total = progress, 0, total
-
-    def add(self, count: int) -> None:
-        """Tell that so much more is done."""
-        self._done += count
-        if self._progress:
-            self._progress(self._done, self._total)

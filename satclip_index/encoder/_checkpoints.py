@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ..errors import EncoderError, OutputError
+from ..errors import EncoderError, OutputError, one_line
 from ._siren import Hyperparameters, Siren
 
 _METADATA_KEY = "satclip_index.encoder"
@@ -43,7 +43,7 @@ def write_weights(path: Path, network: Siren, hyperparameters: Hyperparameters, 
     try:
         path.write_bytes(save(tensors, metadata=metadata))  # save_file would make it its owner's alone
     except OSError as error:
-        raise OutputError(f"{path} could not be written: {error.strerror}.") from None
+        raise OutputError(f"{path} could not be written: {one_line(error)}.") from None
 
 
 def _read_safetensors(path: Path) -> tuple[Mapping[str, Tensor], Hyperparameters, str | None]:
@@ -55,7 +55,9 @@ def _read_safetensors(path: Path) -> tuple[Mapping[str, Tensor], Hyperparameters
     except KeyError:
         raise EncoderError(f"{path} holds tensors, but not a location encoder of this package.") from None
     except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise EncoderError(f"{path} is not a readable .safetensors file ({error}). Fetch or export it again.") from None
+        raise EncoderError(
+            f"{path} is not a readable .safetensors file ({one_line(error)}). Fetch or export it again."
+        ) from None
     return weights, hyperparameters, described.get("name")
 
 
@@ -71,9 +73,7 @@ def _read_checkpoint(path: Path) -> tuple[Mapping[str, Tensor], Hyperparameters]
             f"(unsupported{' '.join(reason.split())[:120]}). Nothing in it was run."
         ) from None
     except (RuntimeError, OSError, EOFError, KeyError, ValueError) as error:
-        raise EncoderError(
-            f"{path} is not a readable PyTorch checkpoint ({' '.join(str(error).split())[:120]})."
-        ) from None
+        raise EncoderError(f"{path} is not a readable PyTorch checkpoint ({one_line(error)}).") from None
     if not isinstance(checkpoint, dict) or not {"state_dict", "hyper_parameters"} <= checkpoint.keys():
         raise EncoderError(f"{path} has no state_dict and hyper_parameters; expected a SatCLIP Lightning checkpoint.")
     hyper, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
@@ -124,9 +124,7 @@ def download(repository: str, revision: str | None) -> tuple[Path, str]:
             "Work offline with the bundled encoder (bluemarble) or a downloaded .ckpt file."
         ) from None
     except (HfHubHTTPError, OSError, ValueError) as error:
-        raise EncoderError(
-            f"{repository} could not be fetched from the Hugging Face Hub: {str(error).strip().splitlines()[0]}"
-        ) from None
+        raise EncoderError(f"{repository} could not be fetched from the Hugging Face Hub: {one_line(error)}.") from None
     files = sorted(file for pattern in patterns for file in folder.glob(pattern))
     if len(files) != 1:
         raise EncoderError(

@@ -8,6 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from ..checks import check_whole_number
 from ..errors import EncoderError
 from .spherical_harmonics import CONVENTIONS, Convention
 
@@ -38,9 +39,7 @@ class Hyperparameters:
                     f"{source}: {name} is {getattr(self, name)!r}; this package reads {' or '.join(known)}."
                 )
         for name in ("legendre_polys", "capacity", "num_hidden_layers", "embed_dim"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST:
-                raise EncoderError(f"{source}: {name} is {value!r}; expected a whole number from 1 to {_MOST:,}.")
+            check_whole_number(f"{source}: {name}", getattr(self, name), high=_MOST, error=EncoderError)
         return self
 
 

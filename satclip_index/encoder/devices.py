@@ -2,7 +2,7 @@
 
 import torch
 
-from ..errors import EncoderError
+from ..errors import EncoderError, one_line
 
 
 def device_kind(name: str) -> str:
@@ -27,7 +27,6 @@ def device_of(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:
         raise EncoderError(
-            f"Device {name!r} cannot be used here ({' '.join(str(error).split())[:120]}). "
-            "Expected cpu, cuda, cuda:N or auto."
+            f"Device {name!r} cannot be used here ({one_line(error)}). Expected cpu, cuda, cuda:N or auto."
         ) from None
     return device

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from ..checks import check_whole_number
 from ..errors import EncoderError
 from ..geo.coordinates import check_coordinates
 from ._checkpoints import download, read_weights, write_weights
@@ -159,8 +160,7 @@ class Encoder:
             If there is no such device, or another option cannot be.
         """
         lon, lat = check_coordinates(lon, lat)
-        if batch_size < 1:
-            raise EncoderError(f"batch_size is {batch_size}; expected at least 1.")
+        batch_size = check_whole_number("batch_size", batch_size, error=EncoderError)
         if precision not in ("float32", "float64"):
             raise EncoderError(f"precision is {precision!r}; expected float32 or float64.")
         dtype = torch.float32 if precision == "float32" else torch.float64

@@ -1,10 +1,9 @@
 """An atlas as one DuckDB file that needs nothing else: the cells, and SQL macros that ask them."""
 
 import math
-import os
 import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
@@ -12,10 +11,11 @@ from string import Template
 
 import numpy as np
 
-from ..database import Connection, file_literal, one_line, open_database
-from ..errors import AtlasExistsError, OutputError, QueryError, ResolutionError, SatclipIndexError
+from ..database import Connection, file_literal, open_database, query_errors
+from ..errors import AtlasExistsError, OutputError, QueryError, one_line
 from ..geo import grid, sphere
-from ..progress import Progress
+from ..progress import Progress, ProgressCounter
+from ..storage.atomic import atomic_path
 from ..storage.manifest import Manifest
 from . import _h3_lattice
 
@@ -44,7 +44,7 @@ def write_standalone(
     manifest : Manifest
         What it holds.
     path : Path
-        The file to make. It is written beside it, as ``NAME.PID.partial``, and renamed when complete.
+        The file to make. It is written beside it, under a temporary name, and renamed when complete.
     res : int or sequence of int, optional
         Which resolutions; all by default.
     force : bool
@@ -61,26 +61,26 @@ def write_standalone(
     OutputError
         If it cannot be written.
     """
-    named = list(manifest.resolutions) if res is None else np.atleast_1d(np.asarray(res, dtype=object)).tolist()
-    wanted = sorted({grid.check_res(r) for r in named})
-    total = sum(manifest.entry(r).count for r in wanted)
-    if not wanted:
-        raise ResolutionError("No resolution was given; expected at least one of the atlas.")
-    with _partial_file(path, force) as partial, open_database(partial, memory_limit=_MEMORY) as connection, one_line():
+    resolutions = grid.check_resolutions(list(manifest.resolutions) if res is None else res)
+    total = sum(manifest.entry(r).count for r in resolutions)
+    with (
+        _partial_file(path, force) as partial,
+        open_database(partial, memory_limit=_MEMORY) as connection,
+        query_errors(),
+    ):
         connection.execute("BEGIN")  # of what is appended in one transaction nothing is written twice
-        _add_cells(connection, root, manifest, wanted, lambda done: progress(done, total) if progress else None)
-        _add_atlas(connection, manifest, wanted)
-        _add_lattice(connection, wanted[-1])
+        _add_cells(connection, root, manifest, resolutions, ProgressCounter(progress, total))
+        _add_atlas(connection, manifest, resolutions)
+        _add_lattice(connection, resolutions[-1])
         connection.execute("COMMIT")
-        _add_macros(connection, manifest, wanted, _schemas(path))
+        _add_macros(connection, manifest, resolutions, _schemas(path))
         connection.execute("CHECKPOINT")
     return path
 
 
 def _add_cells(
-    connection: Connection, root: Path, manifest: Manifest, res: Sequence[int], report: Callable[[int], None]
+    connection: Connection, root: Path, manifest: Manifest, res: Sequence[int], counter: ProgressCounter
 ) -> None:
-    done = 0
     connection.execute(
         "CREATE TABLE cells (res UTINYINT, cell UBIGINT, lon DOUBLE, lat DOUBLE, land BOOLEAN, norm FLOAT, "
         f"embedding FLOAT[{manifest.dim}])"
@@ -91,8 +91,7 @@ def _add_cells(
                 f"INSERT INTO cells SELECT {r}, cell, lon, lat, land, norm, embedding::FLOAT[{manifest.dim}] "
                 f"FROM read_parquet({file_literal(root / file)}, hive_partitioning = false)"
             ).fetchone()
-            done += added[0] if added else 0
-            report(done)
+            counter.add(added[0] if added else 0)
 
 
 def _add_atlas(connection: Connection, manifest: Manifest, res: Sequence[int]) -> None:
@@ -191,26 +190,24 @@ def _partial_file(path: Path, force: bool) -> Iterator[Path]:
     except FileNotFoundError:
         mode = 0
     except (OSError, ValueError) as error:  # too long, say, or with a character that no name may have
-        raise OutputError(f"{str(path)[:80]!r} cannot be a file: {getattr(error, 'strerror', error)}.") from None
+        raise OutputError(f"{str(path)[:80]!r} cannot be a file: {one_line(error)}.") from None
     if stat.S_ISDIR(mode):
         raise OutputError(f"{path} is a folder. Name a file, such as {path / 'geo.duckdb'}.")
+    if mode and not stat.S_ISREG(mode):
+        raise OutputError(f"{path} is a device or a pipe; DuckDB writes files only.")
     if mode and not force:
         raise AtlasExistsError(f"There is a file {path} already. Replace it with --force, or name another.")
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        _log_of(path).unlink(missing_ok=True)  # DuckDB would replay the old file's
-        partial.replace(path)
-    except QueryError as error:
-        raise OutputError(f"{path} could not be written: {error}") from None
-    except SatclipIndexError:
-        raise
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{path} could not be written: {getattr(error, 'strerror', None) or error}.") from None
-    finally:
-        for left in (partial, _log_of(partial)):
-            with suppress(OSError, ValueError):
-                left.unlink(missing_ok=True)
+    with atomic_path(path) as partial:
+        partial.unlink()  # DuckDB takes an empty file for a damaged one
+        try:
+            yield partial
+            for name in {path, path.resolve()}:
+                _log_of(name).unlink(missing_ok=True)  # DuckDB would replay the old file's
+        except QueryError as error:
+            raise OutputError(f"{path} could not be written: {error}") from None
+        finally:
+            with suppress(OSError):
+                _log_of(partial).unlink(missing_ok=True)
 
 
 def _log_of(path: Path) -> Path:

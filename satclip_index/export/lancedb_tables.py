@@ -1,7 +1,6 @@
 """An atlas as LanceDB tables: the cells of each resolution, with indexes to search and to filter them by."""
 
 import json
-import os
 import re
 import shutil
 import time
@@ -14,10 +13,10 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from ..errors import AtlasExistsError, MissingExtraError, OutputError, ResolutionError, SatclipIndexError
+from ..errors import AtlasExistsError, OutputError, SatclipIndexError, one_line, require_extra
 from ..geo import grid
-from ..progress import Progress
-from ..storage.atomic import exchange, sync
+from ..progress import Progress, ProgressCounter
+from ..storage.atomic import exchange, partial_path, sync
 from ..storage.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def write_lance(
     cells_of : function
         Streams the cells of a resolution.
     destination : str or Path
-        A folder, made beside itself as ``NAME.PID.partial`` and renamed when complete; or a URL, ``s3://BUCKET/NAME``.
+        A folder, written beside itself under a temporary name and renamed when complete; or a URL, ``s3://BUCKET/NAME``.
     res : int or sequence of int, optional
         Which resolutions; all by default.
     force : bool
@@ -78,13 +77,11 @@ def write_lance(
     OutputError
         If they cannot be written.
     """
-    named = list(manifest.resolutions) if res is None else np.atleast_1d(np.asarray(res, dtype=object)).tolist()
-    wanted = sorted({grid.check_res(r) for r in named})
-    total = sum(manifest.entry(r).count for r in wanted)
-    if not wanted:
-        raise ResolutionError("No resolution was given; expected at least one of the atlas.")
-    lancedb = _import_lancedb()
-    report = _Report(total, progress)
+    resolutions = grid.check_resolutions(list(manifest.resolutions) if res is None else res)
+    total = sum(manifest.entry(r).count for r in resolutions)
+    with require_extra("lancedb", "lance"):
+        import lancedb
+    counter = ProgressCounter(progress, total)
     text = str(destination)
     if "://" in text and not text.startswith(_FILE):
         url = _check_url(text)
@@ -92,10 +89,10 @@ def write_lance(
             database = lancedb.connect(url)
             there = list(_names(database))
             _check_free(url, there, force)
-            for r in wanted:
+            for r in resolutions:
                 mode = "overwrite" if table_name(r) in there else "create"
-                _write_table(database, manifest, cells_of, r, report, mode)
-            for name in set(there) - set(map(table_name, wanted)):
+                _write_table(database, manifest, cells_of, r, counter, mode)
+            for name in set(there) - set(map(table_name, resolutions)):
                 database.drop_table(name)
         return url
     path = Path(unquote(text.removeprefix("file://")) if text.startswith(_FILE) else text)
@@ -104,24 +101,14 @@ def write_lance(
     path = path.absolute()  # what looks like an address, md:x, is a folder, too
     with _one_line(path), _folder(path, force) as partial:
         database = lancedb.connect(partial)
-        for r in wanted:
-            _write_table(database, manifest, cells_of, r, report, "create")
+        for r in resolutions:
+            _write_table(database, manifest, cells_of, r, counter, "create")
     return str(path)
 
 
-class _Report:
-    """Counts cells for whoever wants to know, over all tables."""
-
-    def __init__(self, total: int, progress: Progress | None) -> None:
-        self._total, self._progress, self._done = total, progress, 0
-
-    def add(self, rows: int) -> None:
-        self._done += rows
-        if self._progress:
-            self._progress(self._done, self._total)
-
-
-def _write_table(database: Any, manifest: Manifest, cells_of: CellsOf, res: int, report: _Report, mode: str) -> None:
+def _write_table(
+    database: Any, manifest: Manifest, cells_of: CellsOf, res: int, counter: ProgressCounter, mode: str
+) -> None:
     """Write the table of a resolution in one commit, and then its indexes."""
     import pyarrow as pa
     from lancedb.index import Bitmap, BTree, IvfRq, IvfSq
@@ -134,7 +121,7 @@ def _write_table(database: Any, manifest: Manifest, cells_of: CellsOf, res: int,
         try:
             for batch in cells_of(res):
                 yield _as_row_batch(batch, schema, res, parents)
-                report.add(batch.num_rows)
+                counter.add(batch.num_rows)
         except BaseException as error:  # LanceDB, which reads this, would tell of it in its own words
             failure.append(error)
             raise
@@ -230,8 +217,8 @@ def _folder(path: Path, force: bool) -> Iterator[Path]:
     """Yield where to write; then rename it to ``path``, or remove it if something went wrong."""
     path = path.resolve() if path.is_symlink() else path
     _check_folder(path, force)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    old = path.with_name(f"{path.name}.{os.getpid()}.replaced")
+    partial = partial_path(path)
+    old = partial.with_suffix(".replaced")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir()
@@ -284,13 +271,4 @@ def _one_line(where: str | Path) -> Iterator[None]:
     except SatclipIndexError:
         raise
     except (OSError, ValueError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:160]
-        raise OutputError(f"{str(where)[:80]!r} could not be written: {reason}.") from None
-
-
-def _import_lancedb() -> Any:
-    try:
-        import lancedb
-    except ImportError:
-        raise MissingExtraError("lancedb", "lance") from None
-    return lancedb
+        raise OutputError(f"{str(where)[:80]!r} could not be written: {one_line(error)}.") from None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlaceError
+from ..errors import PlaceError, one_line
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -52,7 +52,7 @@ def read_shape(source: Path | dict[str, Any]) -> "BaseGeometry":
         document = json.loads(source.read_text(encoding="utf-8-sig")) if isinstance(source, Path) else source
         geometries = [shapely.geometry.shape(part) for part in _geometries(document)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ShapelyError) as error:
-        raise PlaceError(f"{name} is not readable GeoJSON ({' '.join(str(error).split())[:120]}).") from None
+        raise PlaceError(f"{name} is not readable GeoJSON ({one_line(error)}).") from None
     parts = [part for geometry in geometries for part in getattr(geometry, "geoms", [geometry]) if not part.is_empty]
     kinds = {part.geom_type for part in parts}
     if kinds not in ({"Point"}, {"Polygon"}):

@@ -1,5 +1,6 @@
 """H3 cells, their centres, their ancestors and the rows they take in a sorted array of cells."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import h3.api.numpy_int as h3
@@ -8,6 +9,7 @@ import numpy as np
 from h3ronpy.vector import cells_to_coordinates, cells_to_wkb_polygons, coordinates_to_cells
 from numpy.typing import ArrayLike, NDArray
 
+from ..checks import is_whole_number
 from ..errors import InvalidCellError, ResolutionError
 from .coordinates import check_coordinates
 
@@ -27,9 +29,23 @@ _WKB_HEADER_BYTES = 13  # byte order, type, one ring and its number of points (O
 
 def check_res(res: int, *, highest: int = MAX_RES) -> int:
     """Return ``res``, or raise ResolutionError if it is not a whole number in [0, highest]."""
-    if isinstance(res, bool) or not isinstance(res, int | np.integer) or not 0 <= res <= highest:
+    if not is_whole_number(res) or not 0 <= res <= highest:
         raise ResolutionError(f"{res!r} is not an H3 resolution; expected a whole number from 0 to {highest}.")
     return int(res)
+
+
+def check_resolutions(res: int | Sequence[int], *, highest: int = MAX_RES) -> list[int]:
+    """Return one or several resolutions as a list, ascending and without repetition.
+
+    Raises
+    ------
+    ResolutionError
+        If the list is empty, or a value is not a whole number in [0, highest].
+    """
+    values = np.atleast_1d(np.asarray(res, dtype=object))
+    if not values.size:
+        raise ResolutionError(f"No resolution was given; expected at least one, from 0 to {highest}.")
+    return sorted({check_res(value, highest=highest) for value in values})
 
 
 def check_cells(cells: ArrayLike) -> Cells:
@@ -114,28 +130,6 @@ def ancestors(cells: Cells, res: int) -> Cells:
     return _numpy(h3ronpy.change_resolution(cells, res), np.uint64)
 
 
-def row_ranges(cells: Cells, roots: Cells) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows of ``cells`` that descend from each root.
-
-    Parameters
-    ----------
-    cells : (n,) uint64
-        Ascending cells of one resolution; they need not be all there are.
-    roots : (m,) uint64
-        Cells of any resolutions not finer than that of ``cells``.
-
-    Returns
-    -------
-    start, stop : (m,) int64
-        Rows ``start[i] .. stop[i] - 1`` descend from root i.
-    """
-    if not cells.size:
-        return np.zeros(roots.size, np.int64), np.zeros(roots.size, np.int64)
-    res = cell_res(cells[:1])
-    low, digits = _first_descendants(roots, res)
-    return np.searchsorted(cells, low, "left"), np.searchsorted(cells, low | digits, "right")
-
-
 def descendants_of_each(cells: Cells, res: int) -> tuple[NDArray[np.int64], Cells]:
     """Return the cells of a resolution that descend from each cell, in the order of the cells, ascending within each.
 
@@ -154,15 +148,14 @@ def descendants_of_each(cells: Cells, res: int) -> tuple[NDArray[np.int64], Cell
     """
     paired = h3ronpy.change_resolution_paired(cells, res)
     before, after = _numpy(paired["cell_before"], np.uint64), _numpy(paired["cell_after"], np.uint64)
-    first, _ = _first_descendants(before, np.array([res]))
-    return np.cumsum(after == first) - 1, after
+    return np.cumsum(after == _first_descendants(before, res)) - 1, after
 
 
-def _first_descendants(cells: Cells, res: NDArray[np.int64]) -> tuple[Cells, Cells]:
-    """Return the lowest descendant of each cell at a resolution, and the bits that its other descendants may set."""
+def _first_descendants(cells: Cells, res: int) -> Cells:
+    """Return the lowest descendant of each cell at a resolution: the digits between the two are 0."""
     free = (3 * (res - cell_res(cells))).astype(np.uint64)
-    digits = ((np.uint64(1) << free) - np.uint64(1)) << (3 * (MAX_RES - res)).astype(np.uint64)
-    return (cells & ~_RES_MASK & ~digits) | (res.astype(np.uint64) << _RES_SHIFT), digits
+    digits = ((np.uint64(1) << free) - np.uint64(1)) << np.uint64(3 * (MAX_RES - res))
+    return (cells & ~_RES_MASK & ~digits) | (np.uint64(res) << _RES_SHIFT)
 
 
 def cell_res(cells: Cells) -> NDArray[np.int64]:

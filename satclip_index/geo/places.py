@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import is_whole_number
 from ..errors import CoordinateError, PlaceError
 from . import grid
 from .areas import Area, cells_in
@@ -67,7 +68,7 @@ class Place:
             return _from_shape("GeoJSON", value)
         if isinstance(value, Path):
             return _from_shape(value.name, value)
-        if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        if is_whole_number(value):
             return _from_cell(int(grid.check_cells(int(value))[0]))
         if isinstance(value, tuple | list) and len(value) == 2:
             return _from_point(*value)

@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_whole_number
 from ..errors import QueryError
 from ..geo import grid, sphere
 from ..search.embedding_source import EmbeddingSource
@@ -137,8 +138,7 @@ class HeatMaps:
         if query.shape != (self._atlas.manifest.dim,):
             raise QueryError(f"The query has shape {query.shape}; expected one vector, ({self._atlas.manifest.dim},).")
         for name, pixels in (("width", width), ("height", height)):
-            if isinstance(pixels, bool) or not isinstance(pixels, int | np.integer) or pixels < 1:
-                raise QueryError(f"{name} is {pixels!r}; expected a whole number of pixels, at least 1.")
+            check_whole_number(name, pixels)
         view = MapView(bounds, int(width), int(height))
         res = fitting_res(self._atlas.manifest, view) if res is None else res
         index, found = self._atlas.index(res), self._pixel_rows(view, res)

@@ -3,14 +3,13 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MissingExtraError, OutputError
+from ..errors import OutputError, check_extra
 from ._label_placement import Label, place_labels
 from .color_scale import Scale
 
@@ -170,13 +169,7 @@ def check_map_path(path: Path) -> None:
         raise OutputError(f"A map cannot be written to {path}: there is no folder {path.parent}. Make it first.")
     if path.is_dir():
         raise OutputError(f"A map cannot be written to {path}: that is a folder.")
-    check_installed(library)
-
-
-def check_installed(library: str) -> None:
-    """Raise MissingExtraError if a library that draws maps is not installed."""
-    if find_spec(library) is None:
-        raise MissingExtraError(library, "map")
+    check_extra(library, "map")
 
 
 def lines_of_geojson(geometry: dict[str, Any]) -> list[Line]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import OutputError, QueryError, SatclipIndexError
+from ..errors import QueryError, SatclipIndexError, check_extra
 from ..formats.rows import GEOMETRIES, Geometry, Row, write_rows
 from ..geo.cell_polygons import cell_polygons
 from ..geo.gazetteer import nearest_cities
@@ -19,8 +19,8 @@ from ..geo.grid import Cells
 from ..maps.captions import subtitle_of, title_of
 from ..maps.color_scale import Scale
 from ..maps.heatmap import WORLD, MapView, heat_map
-from ..maps.map_contents import BoundingBox, Picture, check_installed, check_map_path, lines_of_geojson
-from ..storage.atomic import replacing
+from ..maps.map_contents import BoundingBox, Picture, check_map_path, lines_of_geojson
+from ..storage.atomic import atomic_file
 from ..storage.manifest import ResolutionEntry
 from ._map_context import MapContext
 from .notebook_html import html_table, png_html
@@ -290,7 +290,7 @@ class Neighbors:
         MissingExtraError
             If matplotlib is not installed.
         """
-        check_installed("matplotlib")
+        check_extra("matplotlib", "map")
         from ..maps.matplotlib_map import draw
 
         return draw(self.picture(bounds=bounds, width=width))
@@ -314,11 +314,8 @@ class Neighbors:
             from ..maps.matplotlib_map import file_of
 
             drawn = file_of(picture, path.suffix.lower())
-        try:
-            with replacing(path) as partial:
-                partial.write_bytes(drawn)
-        except OSError as error:
-            raise OutputError(f"{path} could not be written: {error.strerror or error}.") from None
+        with atomic_file(path) as file:
+            file.write(drawn)
 
     def _repr_html_(self) -> str:
         return self._map_html() + self._table_html()

@@ -1,12 +1,12 @@
 """A checked question: the examples, the resolution to search, and the rules for results."""
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_number, check_whole_number
 from ..errors import QueryError
 from ..geo import sphere
 from ..geo.places import Place, places_of
@@ -129,9 +129,9 @@ def check_rules(rules: SearchRules, entry: ResolutionEntry) -> SearchRules:
     apart_km = check_km("apart_km", rules.apart_km)
     minimum = []
     if rules.min_similarity is not None:
-        minimum.append(_within(rules.min_similarity, "min_similarity", -1, 1))
+        minimum.append(check_number("min_similarity", rules.min_similarity, low=-1, high=1))
     if rules.min_percentile is not None:
-        minimum.append(entry.similarity_at(_within(rules.min_percentile, "min_percentile", 0, 100)))
+        minimum.append(entry.similarity_at(check_number("min_percentile", rules.min_percentile, low=0, high=100)))
     k = check_k(rules.k)
     return replace(
         rules,
@@ -146,19 +146,9 @@ def check_rules(rules: SearchRules, entry: ResolutionEntry) -> SearchRules:
 
 def check_km(name: str, km: float | None) -> float:
     """Return kilometers, or raise QueryError if they are not a number of at least 0."""
-    if km is None or not 0 <= km < math.inf:
-        raise QueryError(f"{name} is {km!r}; expected kilometres, at least 0.")
-    return float(km)
+    return check_number(name, km, low=0)
 
 
 def check_k(k: int | None) -> int | None:
     """Return ``k``, or raise QueryError if it is not a whole number of at least 1."""
-    if k is not None and (isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1):
-        raise QueryError(f"k is {k!r}; expected a whole number of at least 1.")
-    return k if k is None else int(k)
-
-
-def _within(value: float, name: str, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not low <= value <= high:
-        raise QueryError(f"{name} is {value!r}; expected a number from {low} to {high}.")
-    return float(value)
+    return None if k is None else check_whole_number("k", k)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MissingExtraError, OutputError
+from ..errors import MissingExtraError, OutputError, require_extra
 from .engine import Filter
 
 if TYPE_CHECKING:
@@ -126,9 +126,7 @@ def verified_search(
 
 
 def import_faiss() -> Any:
-    """Return the faiss module, or raise MissingExtraError, which says how to install it."""
-    try:
+    """Return the faiss module, or raise MissingExtraError saying how to install it."""
+    with require_extra("faiss", "cpu"):
         import faiss
-    except ImportError:
-        raise MissingExtraError("faiss", "cpu") from None
     return faiss

@@ -7,7 +7,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CorruptAtlasError, QueryError
+from ..checks import check_whole_number
+from ..errors import CorruptAtlasError
 from ..storage.tensor_files import map_tensors, write_tensors
 from .index import Index
 
@@ -94,9 +95,7 @@ class Components:
 
 def check_count(count: int, dim: int) -> int:
     """Return ``count``, or raise QueryError if it is not between 1 and ``dim``."""
-    if isinstance(count, bool) or not isinstance(count, int | np.integer) or not 1 <= count <= dim:
-        raise QueryError(f"components is {count!r}; expected a whole number from 1 to {dim}.")
-    return int(count)
+    return check_whole_number("components", count, high=dim)
 
 
 def write_components(root: Path, index: Index) -> dict[str, Any]:

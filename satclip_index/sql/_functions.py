@@ -11,6 +11,7 @@ from ..atlas import Atlas
 from ..database import numpy_of
 from ..errors import CoordinateError
 from ..geo import grid
+from ..geo.coordinates import LAT_RANGE, LON_RANGE, are_on_earth, wrap_lon
 from ..query.question import DEFAULT_K, check_k, check_km
 from ..search.engine import Ranges
 from ..search.like_points import PointMatches, like_points
@@ -107,7 +108,7 @@ def _present(columns: Sequence["pa.ChunkedArray"]) -> NDArray[np.bool_]:
 
 
 def _cells(lon: NDArray[np.float64], lat: NDArray[np.float64], res: NDArray[np.int64]) -> Any:
-    valid = (np.abs(lat) <= 90) & (lon >= -180) & (lon <= 360) & (res >= 0) & (res <= grid.MAX_RES)
+    valid = are_on_earth(lon, lat) & (res >= 0) & (res <= grid.MAX_RES)
     cells = np.zeros(lat.size, dtype=np.uint64)
     for value in np.unique(res[valid]):
         at = valid & (res == value)
@@ -252,14 +253,14 @@ class _Like:
 
 def _on_earth(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return coordinates with lon in [-180, 180], or raise CoordinateError, which names no row: chunks hide them."""
-    for values, name, low, high in ((lat, "lat", -90, 90), (lon, "lon", -180, 360)):
+    for values, name, low, high in ((lat, "lat", *LAT_RANGE), (lon, "lon", *LON_RANGE)):
         bad = values[~((values >= low) & (values <= high))]
         if bad.size:
             raise CoordinateError(
                 f"A {name} of {bad[0]:g} is outside [{low}, {high}]. Arguments are lon, lat in degrees: are they "
                 f"swapped? Leave such rows out with WHERE {name} BETWEEN {low} AND {high}."
             )
-    return np.where(lon > 180, lon - 360, lon), lat.copy()  # torch needs writable arrays
+    return wrap_lon(lon), lat.copy()  # torch needs writable arrays
 
 
 def _arrow_type(kind: str) -> "pa.DataType":

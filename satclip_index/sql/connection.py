@@ -13,8 +13,8 @@ from ..database import (
     file_literal,
     lock,
     numpy_of,
-    one_line,
     open_database,
+    query_errors,
     quoted,
     register_function,
 )
@@ -112,7 +112,7 @@ def connect(
     in_memory = str(database) == ":memory:"
     connection = open_database(database, read_only=read_only and not in_memory)
     try:
-        with one_line():
+        with query_errors():
             _add_atlas(connection, atlas, safe)
     except BaseException:
         connection.close()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import CorruptAtlasError, QueryError
 from ..geo.grid import Cells
-from .atomic import replacing
+from .atomic import atomic_path
 from .geoparquet import geo_metadata, geometry_field, wkb_points
 
 # Measured on real embeddings at res 4: what a row takes in Parquet.
@@ -65,7 +65,7 @@ def write_shard(
     bbox = (lon.min(), lat.min(), lon.max(), lat.max()) if lon.size else None
     footer = {"geo": json.dumps(geo_metadata(["Point"], bbox)), "emb": json.dumps(described, sort_keys=True)}
     table = table.replace_schema_metadata(footer)
-    with replacing(path) as partial:
+    with atomic_path(path) as partial:
         pq.write_table(
             table,
             partial,
@@ -80,25 +80,6 @@ def write_shard(
                 "embedding.list.element": "BYTE_STREAM_SPLIT",
             },
         )
-
-
-def read_columns(paths: Sequence[Path], columns: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Return scalar columns of some shards, one array for each name, in row order.
-
-    Raises
-    ------
-    CorruptAtlasError
-        If a file is not the Parquet it should be.
-    """
-    parts: list[pa.Table] = []
-    for path in paths:
-        try:
-            # read alone passes over a missing column
-            parts.append(_open(path).read(list(columns)).select(list(columns)))
-        except (pa.ArrowException, OSError, KeyError) as error:
-            raise CorruptAtlasError.unreadable(path, error) from None
-    table = pa.concat_tables(parts)
-    return {name: np.concatenate([_numpy(chunk) for chunk in table[name].chunks]) for name in columns}
 
 
 def read_shard(path: Path, dim: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

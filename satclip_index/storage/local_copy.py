@@ -13,9 +13,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from ..errors import AtlasNotFoundError, CorruptAtlasError, OutputError
+from ..errors import AtlasNotFoundError, CorruptAtlasError, OutputError, one_line
 from ..progress import Progress
-from .atomic import replacing
+from .atomic import atomic_file
 from .manifest import MANIFEST_NAME, FileEntry, Manifest, is_as_written
 from .remote import AT_ONCE, Remote
 
@@ -71,7 +71,7 @@ class LocalCopy:
             if isinstance(error, OutputError) or not error.errno:
                 raise
             raise OutputError(
-                f"{self} could not be fetched into {folder}: {error.strerror}. Set SATCLIP_CACHE to another folder."
+                f"{self} could not be fetched into {folder}: {one_line(error)}. Set SATCLIP_CACHE to another folder."
             ) from None
         return folder
 
@@ -95,8 +95,8 @@ class LocalCopy:
             )
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(lambda file: self._remote.get(file, folder, partial(downloads.add, file.path)), missing))
-        with replacing(folder / MANIFEST_NAME) as path:
-            path.write_bytes(self._text)
+        with atomic_file(folder / MANIFEST_NAME) as file:
+            file.write(self._text)
 
 
 def folder_of(where: Path | Remote, progress: Progress | None = None) -> Path:

@@ -11,8 +11,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import AtlasNotFoundError, CorruptAtlasError, ResolutionError
-from .atomic import replacing
+from ..checks import is_whole_number
+from ..errors import AtlasNotFoundError, CorruptAtlasError, ResolutionError, one_line
+from .atomic import atomic_file
 
 FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
@@ -100,8 +101,8 @@ class Manifest:
         described = asdict(self) | {"sha256": ""}
         described["resolutions"] = {str(res): asdict(entry) for res, entry in self.resolutions.items()}
         described["sha256"] = hashlib.sha256(_text(described)).hexdigest()
-        with replacing(root / MANIFEST_NAME) as partial:
-            partial.write_bytes(_text(described))
+        with atomic_file(root / MANIFEST_NAME) as file:
+            file.write(_text(described))
 
     @classmethod
     def read(cls, root: Path, *, check_files: bool = True) -> Self:
@@ -121,7 +122,7 @@ class Manifest:
         try:
             text = path.read_bytes()
         except OSError as error:
-            raise CorruptAtlasError(f"{path} cannot be read ({_brief(error)}). {remedy}") from None
+            raise CorruptAtlasError(f"{path} cannot be read ({one_line(error)}). {remedy}") from None
         manifest = cls.parse(text, str(root))
         if check_files and (wrong := next(manifest.wrong_sizes(root), None)):
             if not manifest._is_current(root):  # it was replaced between a glance at the one and the other
@@ -137,7 +138,7 @@ class Manifest:
             raw = json.loads(text.decode())
             version = raw["format_version"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise CorruptAtlasError(f"{name} cannot be read ({_brief(error)}). {remedy}") from None
+            raise CorruptAtlasError(f"{name} cannot be read ({one_line(error)}). {remedy}") from None
         if version != FORMAT_VERSION:
             raise CorruptAtlasError(
                 f"{name} has format version {version!r}; this program reads {FORMAT_VERSION}. "
@@ -158,7 +159,7 @@ class Manifest:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, CorruptAtlasError):
                 raise
-            raise CorruptAtlasError(f"{name} is not a manifest of an atlas ({_brief(error)}). {remedy}") from None
+            raise CorruptAtlasError(f"{name} is not a manifest of an atlas ({one_line(error)}). {remedy}") from None
         return manifest
 
     def _check_sense(self) -> None:
@@ -172,7 +173,7 @@ class Manifest:
         listed = {entry.path for entry in self.files}
         for res, entry in self.resolutions.items():
             numbers = (res, self.dim, entry.count, entry.land_count, entry.list_res, entry.codes_offset)
-            if not all(type(number) is int and number >= 0 for number in numbers) or self.dim < 1:
+            if not all(is_whole_number(number) and number >= 0 for number in numbers) or self.dim < 1:
                 raise ValueError(f"a number of resolution {res} is not a whole one of at least 0")
             if not 0 < len(entry.similarity_levels) == len(entry.similarity_quantiles):
                 raise ValueError(f"the quantiles of resolution {res} do not match their levels")
@@ -237,7 +238,3 @@ def library_versions(names: Iterable[str] = _LIBRARIES) -> dict[str, str]:
 
 def _remedy(where: str | Path) -> str:
     return f"Build it again: satclip-index build --atlas {where} --force"
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:160]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ..errors import CorruptAtlasError, OutputError, RemoteError, SatclipIndexError
-from .atomic import replacing
+from ..errors import CorruptAtlasError, OutputError, RemoteError, SatclipIndexError, one_line
+from .atomic import atomic_path
 from .manifest import FileEntry
 
 _EXAMPLE = "s3://bucket/world"
@@ -59,9 +59,13 @@ class Remote:
         try:
             file_system, root = fsspec.core.url_to_fs(self.url)
         except ImportError as error:
-            raise RemoteError(f"{self} cannot be reached: {_missing(self.url)} ({_brief(error)}).") from None
+            raise RemoteError(
+                f"{self} cannot be reached: {_missing(self.url)} ({one_line(error, with_type=True)})."
+            ) from None
         except Exception as error:
-            raise RemoteError(f"{self} cannot be reached ({_brief(error)}). Expected such as {_EXAMPLE}.") from None
+            raise RemoteError(
+                f"{self} cannot be reached ({one_line(error, with_type=True)}). Expected such as {_EXAMPLE}."
+            ) from None
         return file_system, str(root).rstrip("/")
 
     @property
@@ -79,7 +83,7 @@ class Remote:
         except SatclipIndexError:
             raise
         except Exception as error:
-            raise RemoteError(f"{self}/{name} could not be {done} ({_brief(error)}).") from error
+            raise RemoteError(f"{self}/{name} could not be {done} ({one_line(error, with_type=True)}).") from error
 
     def read(self, name: str) -> bytes | None:
         """Return the bytes of a file, or None if there is none."""
@@ -150,7 +154,7 @@ class Remote:
         target = folder / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
         counted = Callback(hooks={"told": lambda _, value, **__: told(value)} if told else {})
-        with replacing(target) as partial:
+        with atomic_path(target) as partial:
             with self._told("fetched", file.path):
                 self._fs.get_file(self._at(file.path), str(partial), callback=counted)
             found = FileEntry.of(folder, partial)
@@ -171,7 +175,3 @@ def _missing(url: str) -> str:
     return (
         f"it needs {package}. Run: pip install {package}" if package and package != "fsspec" else "a package is missing"
     )
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..database import Answer, Connection, check_condition, number_of, numpy_of, one_line, quoted
+from ..database import Answer, Connection, check_condition, number_of, numpy_of, query_errors, quoted
 from .row_locations import RowLocations, TableColumns, find_location_columns, nan_for_null
 from .source import ROW, Source, portable
 
@@ -145,7 +145,7 @@ class Candidates:
         import pyarrow as pa
 
         columns = ", ".join(f"{portable(name, kind)} AS {quoted(name)}" for name, kind in self.types.items())
-        with self.cursor() as connection, one_line():
+        with self.cursor() as connection, query_errors():
             connection.register("picked", pa.table({"picked_at": np.arange(rows.size), "picked_row": rows}))
             joined = f"picked JOIN numbered ON numbered.{ROW} = picked.picked_row"
             table = connection.sql(f"SELECT picked.picked_at, {columns} FROM {joined}").to_arrow_table()

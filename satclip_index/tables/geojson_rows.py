@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from ..errors import TableError
+from ..errors import TableError, one_line
 
 GEOMETRY = "geometry"
 _SUFFIXES = (".json", ".geojson", ".jsonl", ".ndjson", ".geojsonl", ".geojsons")
@@ -88,8 +88,7 @@ def write_lines(path: Path, lines: Path) -> int:
                 out.write(json.dumps(_row(value, feature=array != "rows")) + "\n")
                 count += 1
     except (ValueError, RecursionError, OSError) as error:
-        problem = " ".join(str(error).split())[:120]
-        raise TableError(f"{path} is not GeoJSON of features; after {count} of them: {problem}.") from None
+        raise TableError(f"{path} is not GeoJSON of features; after {count} of them: {one_line(error)}.") from None
     return count
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..database import read_table, table_columns
 from ..errors import TableError
+from ..geo.coordinates import are_on_earth, wrap_lon
 from .row_locations import TableColumns, check_columns, find_location_columns, points_of_wkb
 
 
@@ -72,7 +73,7 @@ def _usable(
     path: str | Path, lon: NDArray[np.float64], lat: NDArray[np.float64], columns: dict[str, NDArray[Any]]
 ) -> PointTable:
     """Return the rows that have a location and every value."""
-    kept = (lon >= -180) & (lon <= 360) & (lat >= -90) & (lat <= 90)  # false for NaN
+    kept = are_on_earth(lon, lat)
     dropped = {"without a point on Earth": int((~kept).sum())}
     if not kept.any():
         raise TableError(
@@ -85,7 +86,7 @@ def _usable(
         kept &= present
         if not kept.any():
             raise TableError(f"No row of {path} has both a point on Earth and a value of {name!r}.")
-    lon = np.where(lon > 180, lon - 360, lon)[kept]
+    lon = wrap_lon(lon)[kept]
     return PointTable(
         lon,
         lat[kept],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..database import numpy_of, one_line
+from ..database import numpy_of, query_errors
 from ..geo import grid, sphere
 from ..search.greedy_selection import GreedySelection
 from ..search.index import Index
@@ -105,7 +105,7 @@ def rank_table(
     selection.add({name: np.empty(0, dtype) for name, dtype in _COLUMNS.items()})
     with candidates.cursor() as connection:
         connection.register("compared", pa.RecordBatchReader.from_batches(schema, comparison.batches(schema)))
-        with comparison.original_errors(), one_line():
+        with comparison.original_errors(), query_errors():
             batches = connection.sql("FROM compared ORDER BY similarity DESC, row").to_arrow_reader(_BATCH_ROWS)
             for batch in batches:
                 if not selection.add({name: numpy_of(batch.column(name)) for name in _COLUMNS}):

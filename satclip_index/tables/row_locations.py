@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..database import number_of, numpy_of, quoted
 from ..errors import TableError
 from ..geo import grid
+from ..geo.coordinates import are_on_earth, wrap_lon
 
 LON_NAMES = ("lon", "lng", "long", "longitude", "x")
 LAT_NAMES = ("lat", "latitude", "y")
@@ -188,8 +189,8 @@ def _cell_of(name: str, kind: str) -> str:
 
 def _locate_points(lon: NDArray[np.float64], lat: NDArray[np.float64], res: int | None) -> RowLocations:
     missing = np.isnan(lon) | np.isnan(lat)
-    kept = (lon >= -180) & (lon <= 360) & (lat >= -90) & (lat <= 90)
-    lon, lat, outside = np.where(lon > 180, lon - 360, lon)[kept], lat[kept], ~kept & ~missing
+    kept = are_on_earth(lon, lat)
+    lon, lat, outside = wrap_lon(lon)[kept], lat[kept], ~kept & ~missing
     left_out = {"without coordinates": int(missing.sum()), "not on Earth": int(outside.sum())}
     cells = np.empty(0, np.uint64) if res is None else grid.cells_of_points(lon, lat, res)
     return RowLocations(kept, lon, lat, cells, left_out)

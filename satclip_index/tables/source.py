@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
-from ..database import Connection, one_line, open_database, quoted, reading, table_in
+from ..database import Connection, open_database, query_errors, quoted, reading, table_in
 from ..errors import TableError
 from .geojson_rows import GEOMETRY, holds_features, write_lines
 
@@ -125,7 +125,7 @@ def _register(connection: Connection, table: Any) -> dict[str, str]:
         raise TableError(
             f"{type(table).__name__} is no table; expected the name of a file, or a table of pandas, Polars or Arrow."
         )
-    with one_line():
+    with query_errors():
         connection.register("numbered", pa.RecordBatchReader.from_stream(table))
         described = connection.execute("DESCRIBE numbered").fetchall()
     return {name: kind for name, kind, *_ in described}

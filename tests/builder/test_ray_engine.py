@@ -27,10 +27,11 @@ RES = [0, 1, 2, 3]
 
 
 @pytest.fixture(scope="module")
-def ray(store):
+def ray(store, tmp_path_factory):
     """Start one Ray for all builds here, with two processors; its workers find the object store as we do."""
+    home = str(tmp_path_factory.mktemp("home"))  # Ray writes there
     with (
-        environment({"PYTHONPATH": child_environment()["PYTHONPATH"]}),
+        environment({"PYTHONPATH": child_environment()["PYTHONPATH"], "HOME": home}),
         _ray(Job(None, False, "cpu", None, workers=2)) as started,
     ):
         yield started
@@ -166,7 +167,8 @@ def test_a_build_by_ray_goes_on_without_a_worker_that_was_killed_and_is_quiet(tm
     make_encoder(L=2, capacity=4, dim=4).save(tmp_path / "encoder.safetensors")
     options = ["--encoder", "encoder.safetensors", "--res", "4", "--workers", "2", "--engine", "ray"]
     command = [*CLI, "build", "--atlas", "by-ray", *options]
-    with started(command, stdout=PIPE, stderr=PIPE, text=True, cwd=tmp_path, env=child_environment()) as child:
+    environment = child_environment({"HOME": str(tmp_path)})  # Ray writes there
+    with started(command, stdout=PIPE, stderr=PIPE, text=True, cwd=tmp_path, env=environment) as child:
         journal, lines = tmp_path / "by-ray.partial" / "journal.jsonl", 0
         while child.poll() is None and lines < 3:  # what is to be built, and two shards
             time.sleep(0.01)

@@ -15,7 +15,7 @@ def test_build_then_like_then_sql(process, cli, encoder_file, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     assert "Building atlas/: 122 + 842 cells" in done.stderr
-    assert "Ask it: satclip-index like Nairobi" in done.stderr
+    assert "Try: satclip-index like Nairobi" in done.stderr
     assert len(answer(process("like", "Nairobi"))) == 10
     assert answer(process("sql", "SELECT count(*) AS n FROM cells")) == [{"n": 964}]
     assert "--force" in failed(cli("build", "-q", "--encoder", encoder_file, "--res", "0"))

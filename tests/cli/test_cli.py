@@ -343,6 +343,7 @@ def test_a_narrow_terminal_is_spared_columns_and_never_the_names_of_places(atlas
     program = "from satclip_cli.main import main; main()"
     arguments = ["like", "Nairobi", "--atlas", str(atlas.path), "-k", "3"]
     environment = child_environment() | {"TERM": "dumb"}
+    environment.pop("COLUMNS")
     done = finished([sys.executable, "-c", program, *arguments], stdout=terminal, text=False, env=environment)
     shown = os.read(reader, 65536).decode()
     os.close(terminal)

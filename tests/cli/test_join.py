@@ -126,9 +126,11 @@ def test_embed_writes_what_join_writes(cli, encoder_file, files):
 
 
 def test_embed_needs_a_table_or_a_point(cli, atlas):
-    assert "Name a TABLE" in failed(cli("embed", "--lon", "3"), code=2)
-    assert "does not go with" in failed(cli("embed", "--encoder", "bluemarble", "--atlas", atlas.path), code=2)
-    assert "are not degrees" in failed(cli("embed", "--lon", "east", "--lat", "2"))
+    assert "Give a TABLE" in failed(cli("embed", "--lon", "3"), code=2)
+    assert "either --encoder or --atlas" in failed(
+        cli("embed", "--encoder", "bluemarble", "--atlas", atlas.path), code=2
+    )
+    assert "are not numbers of degrees" in failed(cli("embed", "--lon", "east", "--lat", "2"))
     assert "swapped" in failed(cli("embed", "--lon", "2", "--lat", "120"))
 
 

@@ -11,7 +11,7 @@ def test_a_map_is_drawn_and_the_table_is_still_printed(cli, atlas, tmp_path):
     drawn = cli("like", "Nairobi", "-k", "4", "--format", "csv", "--map", "like.png", atlas=atlas)
     assert drawn.returncode == 0, drawn.stderr
     assert drawn.stdout == plain.stdout
-    assert drawn.stderr == plain.stderr + "Drawn: like.png\n"
+    assert drawn.stderr == plain.stderr + "Map: like.png\n"
     assert (tmp_path / "like.png").read_bytes().startswith(b"\x89PNG")
 
 

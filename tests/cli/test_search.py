@@ -31,7 +31,7 @@ def test_options_reach_the_search(cli, atlas):
 def test_too_few_answers_are_said_on_stderr(cli, atlas):
     done = cli("like", "0,0", "--exclude-within", "15000", "--apart", "9000", atlas=atlas)
     assert len(answer(done)) < 10
-    assert "places qualify; loosen" in done.stderr
+    assert "places. Lower --apart" in done.stderr
 
 
 def test_bounds_reach_the_search(cli, atlas, files):
@@ -63,7 +63,7 @@ def test_regions_are_outlines_in_geojson_and_say_how_many_there_are(cli, atlas, 
     shapes = [shapely.geometry.shape(feature["geometry"]) for feature in collection["features"]]
     assert all(shape.is_valid and shape.area > 0 for shape in shapes)
     assert {"area_km2", "cells", "mean_similarity"} <= set(collection["features"][0]["properties"])
-    assert f"make {collection['query']['regions']} regions; {len(shapes)} are shown." in done.stderr
+    assert f"form {collection['query']['regions']} regions; {len(shapes)} are shown." in done.stderr
     nothing = cli("like", "Nairobi", "--regions", "--min-similarity", "1", atlas=atlas)
     assert "0 cells" in nothing.stderr
     assert "Lower --min-percentile" in nothing.stderr
@@ -73,8 +73,8 @@ def test_zoom_says_what_was_computed(cli, atlas):
     done = cli("like", "Nairobi", "--zoom", "4", "-k", "2", atlas=atlas)
     rows = answer(done)
     assert {h3.get_resolution(row["cell"]) for row in rows} == {4}
-    assert "Searched at res 2; of those, " in done.stderr
-    assert "descendants of res 4 were encoded" in done.stderr
+    assert "Searched at res 2, then encoded " in done.stderr
+    assert "descendants of the results at res 4;" in done.stderr
 
 
 def test_a_table_is_searched_and_its_bad_rows_are_counted(cli, atlas, files):

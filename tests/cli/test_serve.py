@@ -17,7 +17,7 @@ def test_the_example_runs(cli, atlas, monkeypatch):
     monkeypatch.setattr(_server, "serve_map", until_it_is_ready)
     done = cli("serve", "--atlas", atlas.path, "--open")
     assert done.returncode == 0
-    assert (done.stdout, done.stderr) == ("", "The map is at http://localhost:5006/ (Ctrl-C ends it).\n")
+    assert (done.stdout, done.stderr) == ("", "Map: http://localhost:5006/ (stop with Ctrl-C)\n")
     assert opened == ["http://localhost:5006/"]
     assert asked == {
         "path": atlas.path,

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satclip_index.errors import CoordinateError
-from satclip_index.geo.coordinates import check_coordinates
+from satclip_index.geo.coordinates import are_on_earth, check_coordinates, wrap_lon
 
 
 def test_scalars_become_vectors_of_one():
@@ -59,3 +59,21 @@ def test_whatever_passes_is_in_range_and_the_same_place(points):
     np.testing.assert_array_equal(lat, before_lat)
     np.testing.assert_allclose(np.cos(np.radians(lon)), np.cos(np.radians(before_lon)), atol=1e-12)
     np.testing.assert_allclose(np.sin(np.radians(lon)), np.sin(np.radians(before_lon)), atol=1e-12)
+
+
+EDGES = [-np.inf, -181, -180, -90.001, -90, 0, 90, 90.001, 180, 360, 360.001, np.inf, np.nan]
+
+
+def test_a_point_is_on_earth_exactly_if_the_check_accepts_it():
+    for lon in EDGES:
+        for lat in EDGES:
+            try:
+                check_coordinates(lon, lat)
+                accepted = True
+            except CoordinateError:
+                accepted = False
+            assert are_on_earth(np.array([lon]), np.array([lat])).tolist() == [accepted]
+
+
+def test_wrapping_moves_only_longitudes_above_180():
+    assert wrap_lon(np.array([-180.0, 0, 180, 180.5, 360])).tolist() == [-180, 0, 180, -179.5, 0]

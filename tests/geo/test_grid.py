@@ -114,32 +114,6 @@ def test_boundaries_areas_and_pairs_refuse_what_is_no_cell(function):
         function(np.array([grid.cells_at(1)[0], 7], dtype=np.uint64))
 
 
-@pytest.mark.parametrize("root_res", range(4))
-def test_row_ranges_hold_exactly_the_descendants(root_res):
-    cells, roots = grid.cells_at(3), grid.cells_at(root_res)
-    start, stop = grid.row_ranges(cells, roots)
-    assert start[0] == 0
-    assert stop[-1] == cells.size
-    np.testing.assert_array_equal(start[1:], stop[:-1])
-    for i in range(0, roots.size, max(1, roots.size // 200)):
-        expected = sorted(int(child, 16) for child in h3.cell_to_children(f"{int(roots[i]):x}", 3))
-        assert cells[start[i] : stop[i]].tolist() == expected
-
-
-def test_row_ranges_of_a_thinned_atlas_and_of_mixed_roots():
-    cells = grid.cells_at(3)[::5]
-    roots = np.concatenate([grid.cells_at(0)[::10], grid.cells_at(2)[::500], cells[::1000]])
-    for root, start, stop in zip(roots, *grid.row_ranges(cells, roots), strict=True):
-        res = h3.get_resolution(f"{int(root):x}")
-        inside = [cell for cell in cells if int(h3.cell_to_parent(f"{int(cell):x}", res), 16) == root]
-        assert cells[start:stop].tolist() == inside
-
-
-def test_row_ranges_of_no_cells_are_empty():
-    start, stop = grid.row_ranges(np.empty(0, np.uint64), grid.cells_at(0))
-    assert (start == stop).all()
-
-
 @pytest.mark.parametrize("res", [0, 1, 3, 4, 5, 6])
 def test_shards_are_every_base_cell_once_in_order(res):
     roots = grid.shard_roots(res)
@@ -240,3 +214,31 @@ def test_descendants_of_each_cell_are_those_of_h3(res):
     expected = [(i, int(c, 16)) for i, cell in enumerate(given) for c in sorted(h3.cell_to_children(cell, res))]
     row, cell = grid.descendants_of_each(np.array([int(text, 16) for text in given], np.uint64), res)
     assert list(zip(row.tolist(), cell.tolist(), strict=True)) == expected
+
+
+@pytest.mark.parametrize(
+    ("res", "expected"),
+    [
+        (4, [4]),
+        (np.uint8(4), [4]),
+        ([4, 3, 4], [3, 4]),
+        ((3, 4), [3, 4]),
+        (range(3), [0, 1, 2]),
+        (np.arange(3), [0, 1, 2]),
+    ],
+)
+def test_one_resolution_or_several_become_an_ascending_list_without_repetition(res, expected):
+    found = grid.check_resolutions(res)
+    assert found == expected
+    assert all(type(value) is int for value in found)
+
+
+@pytest.mark.parametrize("bad", [-1, 16, 3.0, "3", None, True, [3, 16], [3, "4"]])
+def test_a_list_of_resolutions_with_a_bad_one_is_refused_by_name(bad):
+    with pytest.raises(ResolutionError, match="is not an H3 resolution; expected a whole number from 0 to 15"):
+        grid.check_resolutions(bad)
+
+
+def test_an_empty_list_of_resolutions_is_refused():
+    with pytest.raises(ResolutionError, match="No resolution was given; expected at least one, from 0 to 9"):
+        grid.check_resolutions([], highest=9)

@@ -1,10 +1,10 @@
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from satclip_index.errors import MissingExtraError, OutputError
-from satclip_index.maps import map_contents
 from satclip_index.maps.captions import subtitle_of, title_of
 from satclip_index.maps.map_contents import Example, Picture, check_map_path, join_lines, lines_of_geojson
 
@@ -118,7 +118,7 @@ def test_where_no_map_can_be_written_is_said_beforehand(tmp_path, name, said):
 
 
 def test_a_library_that_is_missing_is_named_with_its_remedy(tmp_path, monkeypatch):
-    monkeypatch.setattr(map_contents, "find_spec", lambda name: None)
     for name, library in (("a.png", "matplotlib"), ("a.SVG", "matplotlib"), ("a.html", "bokeh")):
+        monkeypatch.setitem(sys.modules, library, None)
         with pytest.raises(MissingExtraError, match=rf"needs {library}.*satclip-index\[map\]"):
             check_map_path(Path(tmp_path / name))

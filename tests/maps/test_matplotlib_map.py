@@ -1,5 +1,6 @@
 import io
 import pickle
+import sys
 import threading
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -13,7 +14,6 @@ from matplotlib.text import Text
 from PIL import Image
 
 from satclip_index.errors import MissingExtraError, OutputError
-from satclip_index.maps import map_contents
 from satclip_index.maps.color_scale import Scale, palette
 from satclip_index.maps.heatmap import WORLD, MapView, heat_map
 from satclip_index.maps.map_contents import Example, Picture
@@ -163,7 +163,7 @@ def test_a_notebook_shows_a_map_above_the_table_and_the_table_alone_without_matp
     assert shown.count("<tr>") == 9
     assert len(shown) < 300_000
     assert replace(found, scene=None)._repr_html_().startswith("<img")
-    monkeypatch.setattr(map_contents, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert found._repr_html_().startswith("<table>")
 
 
@@ -180,7 +180,7 @@ def test_a_notebook_shows_the_table_when_the_atlas_is_gone(copy_of, atlas):
 
 
 def test_without_the_library_a_map_says_how_to_install_it(found, monkeypatch, tmp_path):
-    monkeypatch.setattr(map_contents, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"satclip-index\[map\]"):
         found.plot()
     with pytest.raises(MissingExtraError, match=r"satclip-index\[map\]"):

@@ -10,7 +10,7 @@ from satclip_index.encoder.location_encoder import unit_half
 from satclip_index.errors import CorruptAtlasError
 from satclip_index.geo import grid
 from satclip_index.geo.land_mask import is_land
-from satclip_index.storage.cell_files import read_columns, write_shard
+from satclip_index.storage.cell_files import read_shard, stream_columns, write_shard
 from satclip_index.storage.geoparquet import write_table
 
 from .. import oracles
@@ -109,12 +109,22 @@ def test_what_is_written_is_read_back_across_shards_of_any_size(tmp_path):
     starts = np.concatenate([[0], np.cumsum(sizes)])[:-1]
     paths = [tmp_path / f"{i}.parquet" for i in range(len(sizes))]
     parts = [write(path, n, 2, int(start)) for path, n, start in zip(paths, sizes, starts, strict=True)]
-    found = read_columns(paths, ["land", "cell", "norm", "lat"])
-    assert list(found) == ["land", "cell", "norm", "lat"]
+    found = stream_columns(paths, ["land", "cell", "norm", "lat"]).read_all()
+    assert found.column_names == ["land", "cell", "norm", "lat"]
     for name, source in (("land", "land"), ("cell", "cells"), ("norm", "norm"), ("lat", "lat")):
         expected = np.concatenate([part[source] for part in parts])
-        assert found[name].dtype == expected.dtype
-        np.testing.assert_array_equal(found[name], expected)
+        values = found[name].to_numpy()
+        assert values.dtype == expected.dtype
+        np.testing.assert_array_equal(values, expected)
+    for path, part in zip(paths, parts, strict=True):
+        columns, described = read_shard(path, 2)
+        assert described == {"model": "x"}
+        for name, source in (
+            ("cell", "cells"),
+            *((name, name) for name in ("lon", "lat", "land", "norm", "embedding")),
+        ):
+            assert columns[name].dtype == part[source].dtype
+            np.testing.assert_array_equal(columns[name], part[source])
     assert not list(tmp_path.glob("*.partial"))
 
 
@@ -136,7 +146,7 @@ def test_a_damaged_file_is_one_line_with_its_name(tmp_path, damage):
         }[damage]
         path.write_bytes(broken)
     with pytest.raises(CorruptAtlasError, match=r"part\.parquet") as caught:
-        read_columns([path], ["cell"])
+        read_shard(path, 4)
     assert "\n" not in str(caught.value)
 
 
@@ -144,8 +154,8 @@ def test_a_missing_column_is_a_corrupt_atlas(tmp_path):
     import pyarrow as pa
 
     write_table(pa.table({"cell": np.arange(3, dtype=np.uint64)}), tmp_path / "x.parquet")
-    with pytest.raises(CorruptAtlasError):
-        read_columns([tmp_path / "x.parquet"], ["cell", "lon"])
+    with pytest.raises(CorruptAtlasError, match="has the columns cell uint64; expected cell uint64, lon double"):
+        read_shard(tmp_path / "x.parquet", 4)
 
 
 def test_a_table_and_a_stream_of_batches_are_written_alike(tmp_path):

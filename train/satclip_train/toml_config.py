@@ -10,15 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
-from satclip_index.errors import ConfigError, MissingExtraError
+from satclip_index.errors import ConfigError, require_extra
 
-try:
+with require_extra("pydantic", "train"):
     import pydantic
     import pydantic.dataclasses
     from annotated_types import Ge, Gt, Lt, MinLen
     from pydantic import ConfigDict, Strict, TypeAdapter, ValidationError
-except ModuleNotFoundError:
-    raise MissingExtraError("pydantic", "train") from None
 
 if typing.TYPE_CHECKING:
     from pydantic_core import ErrorDetails

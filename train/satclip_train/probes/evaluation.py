@@ -1,16 +1,17 @@
 """Scores of features by linear and MLP probes: under folds, by the released notebook, and on held-out continents."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from satclip_index.errors import TableError
+from satclip_index.progress import Progress, ProgressCounter
 
 from .folds import FoldModels, blocked_folds, out_of_fold, random_folds
 from .logistic import LogisticFolds
 from .mlp import NOTEBOOK_EPOCHS, MlpFolds, notebook_scores
-from .options import ProbeOptions, Progress
+from .options import ProbeOptions
 from .ridge import RidgeFolds
 from .scores import Score, values_by_metric
 from .target import Target
@@ -69,14 +70,14 @@ def evaluate(
         ],
     }
     kinds, scores = _probe_kinds(target, options), []
-    tick = _counter(progress, len(features) * len(kinds) * len(folds_by_scheme) * options.seeds)
+    counter = ProgressCounter(progress, len(features) * len(kinds) * len(folds_by_scheme) * options.seeds)
     for name, x in features.items():
         for kind in kinds:
             for scheme, folds in folds_by_scheme.items():
                 values = []
                 for seed, fold in enumerate(folds):
                     values.append(target.scores(out_of_fold(_fit(kind, x, target, fold, seed), fold), rows))
-                    tick()
+                    counter.add(1)
                 by_metric = values_by_metric(target.metrics, values)
                 scores.append(Score(features=name, dim=x.shape[1], probe=kind, setting=scheme, values=by_metric))
     return scores
@@ -103,12 +104,12 @@ def evaluate_notebook(
         raise TableError(
             f"The notebook's protocol divides the target by its maximum, but that of {target.name!r} is not positive."
         )
-    tick, scores = _counter(progress, len(features) * seeds), []
+    counter, scores = ProgressCounter(progress, len(features) * seeds), []
     for name, x in features.items():
         values = []
         for seed in range(seeds):
             values.append(notebook_scores(x, target.values, seed, epochs=epochs))
-            tick()
+            counter.add(1)
         by_metric = values_by_metric(("test MSE", "R2"), values)
         scores.append(Score(features=name, dim=x.shape[1], probe="MLP", setting="notebook", values=by_metric))
     return scores
@@ -157,7 +158,7 @@ def evaluate_holdout(
     if not scored:
         raise TableError(f"No continent has {MIN_CONTINENT_ROWS} rows or more, so none can be held out.")
     kinds, scores = _probe_kinds(target, options), []
-    tick = _counter(progress, len(features) * len(kinds) * len(scored) * options.seeds)
+    counter = ProgressCounter(progress, len(features) * len(kinds) * len(scored) * options.seeds)
     for feature_name, x in features.items():
         for kind in kinds:
             values = np.empty((len(scored), options.seeds, len(SHOTS), len(target.metrics)))
@@ -167,7 +168,7 @@ def evaluate_holdout(
                     for shot, (test, extra) in enumerate(_shots(np.flatnonzero(fold == held_out), seed)):
                         predicted = models.predict(held_out, test, extra)
                         values[position, seed, shot] = target.scores(predicted, test)
-                    tick()
+                    counter.add(1)
             for group, of_group in [*zip(names[scored], values, strict=True), ("mean", values.mean(axis=0))]:
                 scores += [
                     Score(
@@ -201,8 +202,3 @@ def _fit(kind: str, x: FloatMatrix, target: Target, fold: IntVector, seed: int) 
     if kind == MlpFolds.name:
         return MlpFolds(x, y, fold, classify=classify, seed=seed)
     return LogisticFolds(x, y, fold) if kind == LogisticFolds.name else RidgeFolds(x, y, fold, classify=classify)
-
-
-def _counter(progress: Progress | None, total: int) -> Callable[[], None]:
-    done = iter(range(1, total + 1))
-    return lambda: progress(next(done), total) if progress else None

@@ -1,14 +1,11 @@
 """Options of an evaluation that travel together."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from satclip_index.checks import check_whole_number
 from satclip_index.errors import TableError
 
 from .folds import BLOCK_DEGREES
-
-Progress = Callable[[int, int], None]
-"""Called with (fits done, fits in all)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +35,5 @@ class ProbeOptions:
     block_degrees: float = BLOCK_DEGREES
 
     def __post_init__(self) -> None:
-        if self.folds < 3:
-            raise TableError(
-                f"folds is {self.folds}; expected at least 3, since the penalty is chosen among the other folds."
-            )
-        if self.seeds < 1:
-            raise TableError(f"seeds is {self.seeds}; expected at least 1.")
+        check_whole_number("folds", self.folds, low=3, error=TableError)
+        check_whole_number("seeds", self.seeds, error=TableError)

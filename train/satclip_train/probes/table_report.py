@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from satclip_index.encoder.location_encoder import Encoder
 from satclip_index.errors import TableError
 from satclip_index.geo.gazetteer import continents
+from satclip_index.progress import Progress
 from satclip_index.tables.point_table import PointTable, read_points
 
 from .baselines import features_by_name
 from .evaluation import evaluate, evaluate_holdout, evaluate_notebook
 from .folds import BLOCK_DEGREES
-from .options import ProbeOptions, Progress
+from .options import ProbeOptions
 from .scores import Evaluation
 from .target import Target, Task, find_target, mostly_numbers
 

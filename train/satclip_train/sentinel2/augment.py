@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from satclip_index.errors import MissingExtraError
+from satclip_index.errors import require_extra
 
 from .tiles import B10_INDEX, REFLECTANCE_SCALE
 
@@ -96,11 +96,8 @@ def derive_seed(*key: int) -> int:
 
 
 def _kornia() -> Any:
-    try:
-        with warnings.catch_warnings():
-            # kornia compiles functions with torch.jit, which torch 2.13 deprecates; this package does not use them.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            import kornia
-    except ImportError:
-        raise MissingExtraError("kornia", "train") from None
+    with require_extra("kornia", "train"), warnings.catch_warnings():
+        # kornia compiles functions with torch.jit, which torch 2.13 deprecates; this package does not use them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import kornia
     return kornia

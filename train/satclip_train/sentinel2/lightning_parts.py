@@ -1,20 +1,18 @@
 """The names used from Lightning; no other module imports it."""
 
-from satclip_index.errors import MissingExtraError
+from satclip_index.errors import require_extra
 
 from .torchvision_stubs import import_torchvision
 
 import_torchvision()  # Lightning's torchmetrics imports it
 
-try:
+with require_extra("lightning", "train"):
     from lightning import __version__ as lightning_version
     from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
     from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
     from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
-except ModuleNotFoundError:
-    raise MissingExtraError("lightning", "train") from None
 
 __all__ = [
     "CSVLogger",

@@ -15,16 +15,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from satclip_index.errors import CoordinateError, DataError, MissingExtraError
+from satclip_index.errors import CoordinateError, DataError, one_line, require_extra
 from satclip_index.geo.coordinates import check_coordinates
 
 from .bad_tiles import BadTileError, BadTiles
 
-try:
+with require_extra("rasterio", "train"):
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
-except ImportError:
-    raise MissingExtraError("rasterio", "train") from None
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +107,7 @@ class Tiles:
                     raise BadTileError(f"size: {image.width} x {image.height} pixels, expected {self._pixels} a side")
                 pixels: NDArray[np.uint16] = image.read()
         except (RasterioError, OSError) as error:
-            raise BadTileError(f"unreadable: {' '.join(str(error).split())[:100]}") from None
+            raise BadTileError(f"unreadable: {one_line(error)}") from None
         top, left = ((side - self._pixels) // 2 for side in pixels.shape[1:])
         pixels = pixels[:, top : top + self._pixels, left : left + self._pixels]
         if not pixels.any():

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from satclip_index.encoder.location_encoder import Encoder
-from satclip_index.errors import ConfigError, EncoderError, MissingExtraError
+from satclip_index.errors import ConfigError, EncoderError, one_line, require_extra
 
 from .config import S2Config, read_s2_config
 from .data_module import LAST, CachedData, TilesData
@@ -170,7 +170,7 @@ def make_trainer(config: S2Config, folder: Path, progress: ProgressCallback | No
             enable_model_summary=False,
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
-        raise ConfigError(f"machine: {' '.join(str(error).split())[:200]}") from None
+        raise ConfigError(f"machine: {one_line(error)}") from None
 
 
 def _checkpoint(folder: Path, name: str, monitor: str | None) -> ModelCheckpoint:
@@ -205,10 +205,8 @@ def _logger(kind: str, folder: Path) -> Logger | Literal[False]:
         return False
     if kind == "csv":
         return CSVLogger(folder, name="logs")
-    try:
+    with require_extra("tensorboard", "train"):
         return TensorBoardLogger(folder, name="logs")
-    except ModuleNotFoundError:
-        raise MissingExtraError("tensorboard", "train") from None
 
 
 def _check_same_run(config: S2Config, last: Path) -> None:

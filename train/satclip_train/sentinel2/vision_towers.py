@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from satclip_index.errors import ConfigError, DataError, MissingExtraError
+from satclip_index.errors import ConfigError, DataError, one_line, require_extra
 
 from .random_conv_tower import FILTERS, POOLS, RandomConv
 from .tiles import TILE_PIXELS
@@ -171,10 +171,8 @@ def identify_weights(name: str, weights: str, seed: int) -> str:
 def import_timm() -> Any:
     """Return the timm module."""
     import_torchvision()
-    try:
+    with require_extra("timm", "train"):
         import timm
-    except ModuleNotFoundError:
-        raise MissingExtraError("timm", "train") from None
     return timm
 
 
@@ -210,7 +208,7 @@ def load_trunk(tower: Tower, path: Path) -> None:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # other files fail in many ways; with weights_only, none of them runs code
-        raise DataError(f"{path} cannot be read as weights ({' '.join(str(error).split())[:100]}).") from None
+        raise DataError(f"{path} cannot be read as weights ({one_line(error)}).") from None
     state: Mapping[str, Tensor] = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
     if any(key.startswith(RELEASED_PREFIX) for key in state):
         state = {key.removeprefix(RELEASED_PREFIX): tensor for key, tensor in state.items()}
