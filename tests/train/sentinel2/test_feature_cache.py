@@ -64,7 +64,7 @@ def test_views_differ_from_each_other_and_are_the_same_when_made_again(computed,
 KILLED = """
 import os, signal, sys
 from satclip_train.sentinel2.compute_features import compute_features
-from satclip_train.s2config import read_s2_config
+from satclip_train.sentinel2.config import read_s2_config
 def progress(done, total):
     if done > 8:  # in the second shard
         os.kill(os.getpid(), signal.SIGKILL)
