@@ -67,9 +67,11 @@ def format_of(target: str | Path | IO[bytes], format: str | None) -> str:
 @contextmanager
 def whole_file(path: Path, source: str) -> Iterator[IO[bytes]]:
     """Yield a file that takes its name when it is complete; ``source`` is what must not be overwritten."""
+    same = False
     with suppress(OSError, ValueError):  # what is wrong with a path is raised when it is written
-        if path.samefile(source):
-            raise OutputError(f"{path} is the table that is read; name another file with -o.")
+        same = path.samefile(source)
+    if same:
+        raise OutputError(f"{path} is the table that is read; name another file with -o.")
     with atomic_file(path) as file:
         yield file
 

@@ -165,7 +165,7 @@ def _is_special(path: Path) -> bool:
     except FileNotFoundError:
         return False
     if stat.S_ISDIR(mode):
-        raise OutputError(f"{path} is a folder; name a file.")
+        raise OutputError(f"{path} could not be written: it is a folder.")
     return not stat.S_ISREG(mode) or _is_descriptor(path)
 
 

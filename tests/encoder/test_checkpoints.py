@@ -4,11 +4,11 @@ import json
 import os
 import pickle
 import re
-import subprocess
 import sys
 import threading
 import zipfile
 from dataclasses import asdict
+from subprocess import PIPE
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -21,6 +21,7 @@ from satclip_index.errors import EncoderError
 from .. import oracles
 from ..conftest import child_environment
 from ..oracles import GEOMETRIES, make_encoder
+from ..processes import HANG_S, started
 
 LON = np.array([36.82, -70.5, 180.0, -180.0, 0.0, 12.0, 200.0, 179.9999, 77.0])
 LAT = np.array([-1.29, -33.4, 10.0, 10.0, 90.0, -90.0, -15.0, 71.0, 89.95])
@@ -354,23 +355,20 @@ for line in sys.stdin:
 @pytest.fixture(scope="module")
 def load():
     """Load an encoder by its name in a process of its own, which has more in its environment."""
-    loaders = subprocess.Popen(
-        [sys.executable, "-c", LOADERS],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=child_environment(),
-    )  # fmt: skip
+    command = [sys.executable, "-c", LOADERS]
+    with started(command, stdin=PIPE, stdout=PIPE, text=True, env=child_environment()) as loaders:
 
-    def load(name, env):
-        loaders.stdin.write(json.dumps([name, env]) + "\n")
-        loaders.stdin.flush()
-        answer = json.loads(loaders.stdout.readline())
-        assert "unexpected" not in answer, answer
-        assert "\n" not in answer.get("error", "")
-        return answer
+        def load(name, env):
+            loaders.stdin.write(json.dumps([name, env]) + "\n")
+            loaders.stdin.flush()
+            answer = json.loads(loaders.stdout.readline())
+            assert "unexpected" not in answer, answer
+            assert "\n" not in answer.get("error", "")
+            return answer
 
-    yield load
-    with loaders:
+        yield load
         loaders.stdin.close()
-    assert loaders.returncode == 0
+        assert loaders.wait(HANG_S) == 0
 
 
 def test_a_hub_repository_is_fetched_once_and_pinned_to_its_commit(hub, load, tmp_path, encoder):

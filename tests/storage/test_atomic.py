@@ -232,7 +232,7 @@ def test_open_descriptors_are_written_to_where_they_are(tmp_path, name, api):
 
 LONG = "x" * 250
 CASES = [
-    ("folder", "folder is a folder; name a file"),
+    ("folder", "folder could not be written: it is a folder"),
     ("no/folder/a", "there is no folder "),
     ("file/a", "Not a directory|there is no folder"),
     ("x" * 300, "File name too long"),
