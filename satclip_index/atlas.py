@@ -19,9 +19,9 @@ from .progress import Progress
 from .query.notebook_html import atlas_table
 from .search.index import Index
 from .search.principal_components import Components
-from .storage.local_copy import Copy
+from .storage.local_copy import LocalCopy
 from .storage.manifest import ENCODER_NAME, Manifest
-from .storage.remote import Remote, located
+from .storage.remote import Remote, parse_location
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,13 +40,13 @@ class Atlas(Asking):
 
     Parameters
     ----------
-    path : Path or Copy
+    path : Path or LocalCopy
         Its folder, or the copy of one at a URL.
     manifest : Manifest
         What the folder holds.
     """
 
-    def __init__(self, path: Path | Copy, manifest: Manifest) -> None:
+    def __init__(self, path: Path | LocalCopy, manifest: Manifest) -> None:
         self._where, self.manifest = path, manifest
         self._indexes: dict[int, Index] = {}
 
@@ -63,7 +63,7 @@ class Atlas(Asking):
     @property
     def path(self) -> Path:
         """Its folder; files of an atlas at a URL that are not on this machine are fetched first."""
-        return self._where.folder if isinstance(self._where, Copy) else self._where
+        return self._where.folder if isinstance(self._where, LocalCopy) else self._where
 
     @property
     def resolutions(self) -> list[int]:
@@ -319,8 +319,8 @@ def open_atlas(path: str | Path = "atlas", *, progress: Progress | None = None) 
     RemoteError
         If the URL cannot be reached.
     """
-    where = located(path)
+    where = parse_location(path)
     if isinstance(where, Remote):
-        copy = Copy(where, progress)
+        copy = LocalCopy(where, progress)
         return Atlas(copy, copy.manifest)
     return Atlas(where, Manifest.read(where))

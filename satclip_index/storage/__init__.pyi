@@ -2,11 +2,11 @@ from .atomic import replacing as replacing
 from .cell_files import read_shard as read_shard
 from .cell_files import stream_columns as stream_columns
 from .geoparquet import write_table as write_table
-from .local_copy import Copy as Copy
+from .local_copy import LocalCopy as LocalCopy
 from .manifest import FileEntry as FileEntry
 from .manifest import Manifest as Manifest
 from .manifest import ResolutionEntry as ResolutionEntry
 from .remote import Remote as Remote
-from .remote import located as located
+from .remote import parse_location as parse_location
 from .tensor_files import map_tensors as map_tensors
 from .tensor_files import write_tensors as write_tensors

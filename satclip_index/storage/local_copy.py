@@ -1,4 +1,4 @@
-"""An atlas at a URL, and the copy of it on this machine: the search maps files into memory, so they must be here."""
+"""The local copy of an atlas at a URL; searches map its files into memory."""
 
 import fcntl
 import hashlib
@@ -16,26 +16,26 @@ from typing import Any
 from ..errors import AtlasNotFoundError, CorruptAtlasError, OutputError, one_line
 from ..progress import Progress
 from .atomic import replacing
-from .manifest import MANIFEST_NAME, FileEntry, Manifest, is_as_written
-from .remote import AT_ONCE, Remote
+from .manifest import MANIFEST_NAME, FileEntry, Manifest, is_unmodified
+from .remote import PARALLEL_TRANSFERS, Remote
 
 
-class Copy:
-    """An atlas at a URL; its manifest is read at once, and its files when they are first needed.
+class LocalCopy:
+    """An atlas at a URL. Its manifest is read immediately, its files are downloaded when first needed.
 
     Parameters
     ----------
     remote : Remote
-        Where it is.
+        The URL.
     progress : function of (bytes, total), optional
-        Called while files are fetched.
+        Called while files are downloaded.
 
     Raises
     ------
     AtlasNotFoundError
-        If there is none, or its build never finished.
+        If there is no finished atlas.
     CorruptAtlasError
-        If its manifest cannot be read, or is not what was written.
+        If its manifest cannot be read or is damaged.
     RemoteError
         If the URL cannot be reached.
     """
@@ -45,8 +45,8 @@ class Copy:
         text = remote.read(MANIFEST_NAME)
         if text is None:
             raise AtlasNotFoundError(f"No atlas at {remote}/. Build one: satclip-index build --atlas {remote}")
-        if not is_as_written(text):
-            raise CorruptAtlasError(f"{remote}/{MANIFEST_NAME} is not what was written. Build the atlas again.")
+        if not is_unmodified(text):
+            raise CorruptAtlasError(f"{remote}/{MANIFEST_NAME} is damaged. Build the atlas again.")
         self._text = text
         self.manifest = Manifest.parse(text, str(remote))
 
@@ -55,31 +55,32 @@ class Copy:
 
     def __getstate__(self) -> dict[str, Any]:
         state = {"_remote": self._remote, "_text": self._text, "manifest": self.manifest}
-        return state | {"_progress": None}  # another machine has a folder of its own
+        return state | {"_progress": None}  # another machine has its own folder
 
     @cached_property
     def folder(self) -> Path:
-        """Where its files are on this machine; those that are not there yet are fetched."""
-        folder = _cache() / self._name()
+        """The folder of its files on this machine; missing files are downloaded."""
+        folder = _cache_folder() / self._name()
         if (folder / MANIFEST_NAME).is_file() and not self._missing(folder):
             return folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with _alone(folder):
+            with _exclusive(folder):
                 self._fetch(folder)
         except OSError as error:
             if isinstance(error, OutputError) or not error.errno:
                 raise
             raise OutputError(
-                f"{self} could not be fetched into {folder}: {one_line(error)}. Set SATCLIP_CACHE to another folder."
+                f"{self} could not be downloaded to {folder}: {one_line(error)}. "
+                "To use another folder, set SATCLIP_CACHE."
             ) from None
         return folder
 
     def _name(self) -> str:
-        """Return a name that no other URL and no other atlas at this one has."""
-        url, about = self._remote.url, hashlib.sha256(self._text).digest()
+        """Return a folder name that is unique to the URL and the version of the atlas."""
+        url, digest = self._remote.url, hashlib.sha256(self._text).digest()
         readable = re.sub(r"[^\w.-]", "_", url.rpartition("/")[2])[:40]
-        return f"{readable}-{hashlib.sha256(url.encode() + about).hexdigest()[:24]}"
+        return f"{readable}-{hashlib.sha256(url.encode() + digest).hexdigest()[:24]}"
 
     def _missing(self, folder: Path) -> list[FileEntry]:
         wrong = {name for name, _ in self.manifest.wrong_sizes(folder)}
@@ -87,46 +88,46 @@ class Copy:
 
     def _fetch(self, folder: Path) -> None:
         missing = self._missing(folder)
-        told = _Told(self._progress, sum(file.size for file in missing))
-        if told.total > (free := shutil.disk_usage(folder).free):
+        counter = _ByteCounter(self._progress, sum(file.size for file in missing))
+        if counter.total > (free := shutil.disk_usage(folder).free):
             raise OutputError(
-                f"{self} has {told.total / 1e9:.1f} GB to fetch; {free / 1e9:.1f} GB are free at {folder}. "
-                "Set SATCLIP_CACHE to another folder."
+                f"{self} needs {counter.total / 1e9:.1f} GB of disk space; {free / 1e9:.1f} GB are free at {folder}. "
+                "To use another folder, set SATCLIP_CACHE."
             )
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(lambda file: self._remote.get(file, folder, partial(told.add, file.path)), missing))
+        with ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
+            list(pool.map(lambda file: self._remote.get(file, folder, partial(counter.add, file.path)), missing))
         with replacing(folder / MANIFEST_NAME) as path:
             path.write_bytes(self._text)
 
 
-def folder_of(where: Path | Remote, progress: Progress | None = None) -> Path:
-    """Return the folder of an atlas on this machine; one at a URL is fetched."""
-    return Copy(where, progress).folder if isinstance(where, Remote) else where
+def local_folder(location: Path | Remote, progress: Progress | None = None) -> Path:
+    """Return the folder of an atlas on this machine; an atlas at a URL is downloaded."""
+    return LocalCopy(location, progress).folder if isinstance(location, Remote) else location
 
 
-class _Told:
-    """Adds up the bytes of files that come side by side."""
+class _ByteCounter:
+    """Adds up the bytes of parallel downloads, and passes the sum to a progress callback."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
         self.total = total
-        self._progress, self._come, self._lock = progress, dict[str, int](), Lock()
+        self._progress, self._received, self._lock = progress, dict[str, int](), Lock()
 
-    def add(self, name: str, come: int) -> None:
+    def add(self, name: str, received: int) -> None:
         with self._lock:
-            self._come[name] = come
+            self._received[name] = received
             if self._progress:
-                self._progress(sum(self._come.values()), self.total)
+                self._progress(sum(self._received.values()), self.total)
 
 
-def _cache() -> Path:
-    """Return the folder of copies: SATCLIP_CACHE, or that of the user."""
-    named = os.environ.get("SATCLIP_CACHE")
-    return Path(named).absolute() if named else Path.home() / ".cache" / "satclip-index"
+def _cache_folder() -> Path:
+    """Return the folder of local copies: SATCLIP_CACHE, or a folder in the home directory."""
+    variable = os.environ.get("SATCLIP_CACHE")
+    return Path(variable).absolute() if variable else Path.home() / ".cache" / "satclip-index"
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process or thread fetches into a folder, and keep them waiting meanwhile."""
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Hold an exclusive lock on downloads to a folder, across processes and threads."""
     descriptor = os.open(folder.with_name(f"{folder.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
