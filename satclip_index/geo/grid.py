@@ -216,7 +216,7 @@ def cell_boundaries(cells: Cells) -> tuple[NDArray[np.float64], NDArray[np.float
 
 
 def cell_areas_km2(cells: Cells) -> NDArray[np.float64]:
-    """Return the area of each cell, (n,) float64 square kilometres, on H3's sphere of radius 6371.007 km."""
+    """Return the area of each cell, (n,) float64 square kilometers, on H3's sphere of radius 6371.007 km."""
     return _numpy(h3ronpy.cells_area_km2(check_cells(cells)), np.float64)
 
 

@@ -131,8 +131,8 @@ def test_a_rule_is_set(visit, name, value):
         ("area", {"text": '{"type": "Point", "coordinates": [1, 2]}'}, "polygons"),
         ("area", {"text": '{"type": "Polygon", "coordinates": [[[1, 2], ["a", 3]]]}'}, "not readable GeoJSON"),
         ("area", {"text": "x" * (MOST_AREA_BYTES + 1), "name": "big.geojson"}, "big.geojson is larger than 2 MB"),
-        ("download", {"kind": "exe"}, "nothing to download"),
-        ("part", {"name": "x.exe", "i": 0, "of": 1, "data": ""}, "no table that can be loaded"),
+        ("download", {"kind": "exe"}, "no results to download"),
+        ("part", {"name": "x.exe", "i": 0, "of": 1, "data": ""}, "is not a supported table"),
     ],
 )
 def test_what_is_wrong_is_said_and_the_answer_stays(visit, do, more, said):
@@ -151,7 +151,7 @@ def test_what_is_wrong_is_said_and_the_answer_stays(visit, do, more, said):
 def test_what_the_page_never_sends_gives_a_general_word_and_a_line_in_the_log(visit, text, caplog):
     with caplog.at_level(logging.ERROR):
         visit.session.handle(text)
-    assert "Something went wrong" in visit.screen.sent[-1]["text"]
+    assert "Internal error" in visit.screen.sent[-1]["text"]
     assert "Traceback" not in visit.screen.sent[-1]["text"]
     assert caplog.records[-1].exc_info
 
@@ -270,7 +270,7 @@ def test_a_link_is_opened_as_it_was_left(visit, atlas):
 def test_a_link_that_is_wrong_opens_an_empty_page_and_says_why(atlas, link):
     visit = Visit(atlas)
     visit.ask("hello", size=[400, 200], link=link)
-    assert "The link was not understood" in visit.screen.sent[0]["text"]
+    assert "The link is invalid" in visit.screen.sent[0]["text"]
     assert visit.screen.sent[-1]["kind"] == "state"
 
 
@@ -287,7 +287,7 @@ def test_a_link_that_cannot_be_answered_opens_an_empty_page_and_says_why(atlas):
 def test_an_area_without_an_example_is_drawn_and_one_that_is_none_is_not_kept(visit):
     assert visit.ask("area", text=TRIANGLE, name="")["within"] == "drawn here"
     wrong = visit.ask("area", text='{"type": "Point", "coordinates": [1, 2]}', name="x")
-    assert "must be polygons" in wrong["text"]
+    assert "must consist of polygons" in wrong["text"]
     assert visit.ask("add", place="Lima")["within"] == "drawn here"
 
 
@@ -323,7 +323,7 @@ def test_an_answer_that_cannot_be_shown_gives_a_general_word_and_a_line_in_the_l
     monkeypatch.setattr(visit.screen, "show_pins", lambda *_: 1 / 0)
     said = visit.ask("add", place="Lima")
     assert (said["kind"], said["n"]) == ("error", visit.n)
-    assert "Something went wrong" in said["text"]
+    assert "Internal error" in said["text"]
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -342,4 +342,4 @@ def test_a_table_is_not_removed_while_a_question_of_it_waits(visit):
 def test_too_few_answers_are_explained(visit):
     visit.ask("add", place="Lima")
     said = visit.ask("set", name="exclude", value=19_000)
-    assert any("qualify; lower the kilometres" in note for note in said["answer"]["notes"])
+    assert any("places. Lower the distances" in note for note in said["answer"]["notes"])
