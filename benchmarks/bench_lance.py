@@ -20,7 +20,9 @@ import numpy as np
 from common import describe_machine, measured_process
 from satclip_index import Atlas, open_atlas
 from satclip_index.export.lancedb_tables import table_name
-from satclip_index.query.question import Bounds, Question
+from satclip_index.query.question import Question
+from satclip_index.search.search_area import SearchArea
+from satclip_index.search.search_rules import SearchRules
 
 ALL = 1_000_000  # more partitions than there are
 BOX = (-82.0, -56.0, -34.0, 13.0)  # South America, 7 % of the sphere
@@ -87,10 +89,13 @@ class Truth:
 
     def question(self, i: int, k: int, rules: dict[str, Any]) -> Question:
         """Return a query under a filter as our own search takes it."""
-        bounds = Bounds.of(None, rules.get("outside"), rules.get("bbox"))
-        entry = self.atlas.manifest.entry(self.res)
-        rest = (rules.get("exclude", 0.0), 0.0, bounds, rules.get("ocean", False), None, None)
-        return Question.of(self.place(i), (), k, self.res, entry, *rest)
+        own = SearchRules(
+            k=k,
+            exclude_within_km=rules.get("exclude", 0.0),
+            area=SearchArea.read(None, rules.get("outside"), rules.get("bbox")),
+            ocean=rules.get("ocean", False),
+        )
+        return Question.of(self.place(i), (), self.res, own, self.atlas.manifest.entry(self.res))
 
     def allowed(self, i: int, rules: dict[str, Any]) -> np.ndarray:
         """Return which cells qualify."""
@@ -121,7 +126,7 @@ class Truth:
 def ask_ours(truth: Truth, k: int, name: str, i: int) -> np.ndarray:
     """Return the cells that our search finds."""
     question, index = truth.question(i, k, QUESTIONS[name][1]), truth.atlas.index(truth.res)
-    found = index.engine.top(question.query(truth.atlas.vectors_of), k, question.where(index))
+    found = index.engine.top(question.query(truth.atlas), k, question.to_filter(index))
     return index.cells[found.rows]
 
 

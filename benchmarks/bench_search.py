@@ -33,8 +33,8 @@ from satclip_index import open_atlas
 from satclip_index.builder._segments import Segments, write_segment
 from satclip_index.geo import grid, sphere
 from satclip_index.geo.areas import Box
-from satclip_index.search.engine import Filter, Found
-from satclip_index.search.faiss_index import cpu_search
+from satclip_index.search.engine import Filter, Hits
+from satclip_index.search.faiss_index import import_faiss, verified_search
 from satclip_index.search.geo_filters import disks, rows_in
 from search_data import (
     APART,
@@ -60,7 +60,7 @@ UNUSUAL_RES = 4
 ADJACENT = 4096  # cells whose neighbours' similarity says how rough an encoder is
 
 
-def ask(data: Data, question: Question, i: int) -> Found:
+def ask(data: Data, question: Question, i: int) -> Hits:
     """Return our answer; what the filter takes to be made is part of it."""
     away = disks(data.lon[i : i + 1], data.lat[i : i + 1], question.away_km) if question.away_km else None
     ranges = rows_in(data.index.tree, Box(*data.boxes[i])) if question.boxed else None
@@ -125,6 +125,12 @@ def measure_our_build(path: Path, res: int, folder: Path) -> Built:
     return measure_build(OURS, build)[1]
 
 
+def compare_on_cpu(queries: np.ndarray, block: np.ndarray, most: int) -> Any:
+    """Return the similarity and the position of the rows of a block that are most similar to each query."""
+    faiss = import_faiss()
+    return faiss.knn(queries, block, most, metric=faiss.METRIC_INNER_PRODUCT)
+
+
 def measure_bulk(path: Path, res: int) -> list[str]:
     """Return rows of a table: queries a second by the tree and by FAISS, and how many of their answers agree."""
     atlas = open_atlas(path)
@@ -141,7 +147,7 @@ def measure_bulk(path: Path, res: int) -> list[str]:
             tree = atlas.neighbors(index.cells[rows], k, res=res)
             tree_s = time.perf_counter() - start
             start = time.perf_counter()
-            found, _ = cpu_search(index, k)(queries)
+            found, _ = verified_search(index, queries, k, compare_on_cpu, np.float32)
             faiss_s = time.perf_counter() - start
             same = int((index.cells[found] == tree.neighbor).all(axis=1).sum())
             lines.append(

@@ -14,15 +14,22 @@ from hypothesis import settings
 import satclip_index as si
 
 from .oracles import make_encoder
+from .processes import HEAR_CTRL_C, finished
 
 settings.register_profile("default", deadline=None, max_examples=50, database=None, derandomize=True)
 settings.load_profile("default")
 
 torch.set_num_threads(1)  # the machine's cores are pytest-xdist's
 
+# Whatever terminal, continuous integration or account the tests are run from.
+os.environ["COLUMNS"] = "80"
+_SETTINGS = "FORCE_COLOR NO_COLOR PY_COLORS GITHUB_ACTIONS LINES TERMINAL_WIDTH TTY_COMPATIBLE TTY_INTERACTIVE"
+for name in f"{_SETTINGS} SATCLIP_ATLAS HF_HUB_OFFLINE HF_ENDPOINT RAY_ADDRESS AWS_PROFILE".split():
+    os.environ.pop(name, None)
+
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"  # real data, absent from a plain clone
-CLI = [sys.executable, "-c", "from satclip_cli.main import main; main()"]
+CLI = [sys.executable, "-c", HEAR_CTRL_C + "from satclip_cli.main import main; main()"]
 
 
 def pytest_collection_modifyitems(config, items):
@@ -74,14 +81,7 @@ def run_python():
     """Run a Python program in a fresh process, with this checkout on its path."""
 
     def run(program, *arguments, env=None, **options):
-        return subprocess.run(
-            [sys.executable, "-c", program, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            env=child_environment(env),
-            **options,
-        )
+        return finished([sys.executable, "-c", program, *arguments], env=child_environment(env), **options)
 
     return run
 
@@ -132,10 +132,8 @@ def store(tmp_path_factory):
     """A real object store, which s3fs finds while the module's tests run."""
     from .object_store import ObjectStore, environment
 
-    running = ObjectStore(tmp_path_factory.mktemp("store"))
-    with environment(running.env):
+    with ObjectStore(tmp_path_factory.mktemp("store")) as running, environment(running.env):
         yield running
-    running.end()
 
 
 @pytest.fixture
@@ -144,21 +142,21 @@ def process(tmp_path):
 
     def run(*arguments, atlas=None, env=None, cwd=None, text=True, **options):
         extra = dict(env or {}) | ({"SATCLIP_ATLAS": str(getattr(atlas, "path", atlas))} if atlas is not None else {})
-        return subprocess.run(
-            [*CLI, *map(str, arguments)],
-            capture_output=True,
-            text=text,
-            timeout=120,
-            cwd=cwd or tmp_path,
-            env=child_environment(extra),
-            **options,
-        )
+        return finished([*CLI, *arguments], text=text, cwd=cwd or tmp_path, env=child_environment(extra), **options)
 
     return run
 
 
+@pytest.fixture(scope="session")
+def builders(encoder_file):
+    """One process that builds again and again."""
+    from .builders import started_builders
+
+    with started_builders(encoder_file) as running:
+        yield running
+
+
 def child_environment(extra=None):
     path = os.pathsep.join([*(str(ROOT / part) for part in ("", "cli", "train")), os.environ.get("PYTHONPATH", "")])
-    dropped = ("SATCLIP_ATLAS", "FORCE_COLOR", "TTY_COMPATIBLE", "COVERAGE_PROCESS_START")
-    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    kept = {name: value for name, value in os.environ.items() if name != "COVERAGE_PROCESS_START"}
     return kept | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", "OMP_NUM_THREADS": "1"} | (extra or {})

@@ -70,6 +70,11 @@ def command(*arguments):
     )
 
 
+def commands(*several):
+    """Return the work of commands one after another: what none of them loads is in memory after none."""
+    return "\n".join(command(*arguments) for arguments in several)
+
+
 def test_importing_the_library_loads_nothing_heavy(run_python):
     names, _ = loaded(run_python, "import satclip_index")
     assert not names & {*HEAVY, "h3", "numpy"}
@@ -94,26 +99,29 @@ def test_help_loads_nothing_heavy(run_python, arguments):
 
 
 def test_like_on_a_stored_cell_loads_neither_torch_nor_faiss(run_python, atlas):
-    for place in ("Nairobi", "36.8,-1.3", "811f3ffffffffff"):
-        work = command("like", place, "--atlas", str(atlas.path), "--format", "jsonl")
-        names, stdout = loaded(run_python, work)
-        assert len(stdout.splitlines()) == 10
-        assert not names & {"torch", "faiss", "duckdb", "pandas", "shapely", "global_land_mask", "huggingface_hub"}
+    places = ("Nairobi", "36.8,-1.3", "811f3ffffffffff")
+    options = ("--atlas", str(atlas.path), "--format", "jsonl")
+    names, stdout = loaded(run_python, commands(*(("like", place, *options) for place in places)))
+    assert len(stdout.splitlines()) == 30
+    assert not names & {"torch", "faiss", "duckdb", "pandas", "shapely", "global_land_mask", "huggingface_hub"}
 
 
 def test_sql_and_info_load_neither_torch_nor_faiss(run_python, atlas):
-    for arguments in (["sql", "SELECT count(*) FROM cells", "--format", "csv"], ["info"]):
-        names, stdout = loaded(run_python, command(*arguments, "--atlas", str(atlas.path)))
-        assert stdout
-        assert not names & {"torch", "faiss", "pandas", "global_land_mask"}
+    where = ("--atlas", str(atlas.path))
+    work = commands(("sql", "SELECT count(*) FROM cells", "--format", "csv", *where), ("info", *where))
+    names, stdout = loaded(run_python, work)
+    assert "count_star()" in stdout
+    assert "encoder" in stdout
+    assert not names & {"torch", "faiss", "pandas", "global_land_mask"}
 
 
 def test_a_join_of_stored_cells_loads_neither_torch_nor_faiss_nor_pandas(run_python, atlas, tmp_path):
     (tmp_path / "t.csv").write_text("lon,lat\n1,2\n3,\n")
-    for kind in ("parquet", "jsonl"):
-        arguments = ("join", str(tmp_path / "t.csv"), "--like", "Lima", "-o", str(tmp_path / f"out.{kind}"))
-        names, _ = loaded(run_python, command(*arguments, "--atlas", str(atlas.path)))
-        assert not names & {"torch", "faiss", "pandas", "shapely", "global_land_mask", "huggingface_hub"}
+    arguments = ("join", str(tmp_path / "t.csv"), "--like", "Lima", "--atlas", str(atlas.path), "-o")
+    work = commands(*((*arguments, str(tmp_path / f"out.{kind}")) for kind in ("parquet", "jsonl")))
+    names, _ = loaded(run_python, work)
+    assert all((tmp_path / f"out.{kind}").is_file() for kind in ("parquet", "jsonl"))
+    assert not names & {"torch", "faiss", "pandas", "shapely", "global_land_mask", "huggingface_hub"}
 
 
 def test_every_public_name_is_there_and_an_unknown_one_is_not():

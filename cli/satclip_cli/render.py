@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from rich.text import Text
 
 from satclip_index.errors import OutputError
 from satclip_index.formats.rows import FORMATS, SUFFIXES, Row, plain_value, write_rows
-from satclip_index.storage.atomic import replacing
+from satclip_index.storage.atomic import atomic_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -252,7 +253,8 @@ def _write_parquet(table: "pa.Table | pa.RecordBatchReader", out: Path | None) -
     from satclip_index.storage.geoparquet import write_table
 
     if out:
-        _write_path(out, lambda partial: write_table(table, partial))
+        with atomic_file(out) as file:
+            write_table(table, file)
     elif sys.stdout.isatty():
         raise OutputError("Parquet is not for a terminal; name a file with -o, or pipe it.")
     else:
@@ -260,18 +262,5 @@ def _write_parquet(table: "pa.Table | pa.RecordBatchReader", out: Path | None) -
 
 
 def _write_file(out: Path, write: Callable[[IO[str]], None]) -> None:
-    def write_path(partial: Path) -> None:
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            write(file)
-
-    _write_path(out, write_path)
-
-
-def _write_path(out: Path, write: Callable[[Path], None]) -> None:
-    try:
-        with replacing(out) as partial:
-            write(partial)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"{out} could not be written: {error.strerror or error}.") from None
+    with atomic_file(out) as file, TextIOWrapper(file, encoding="utf-8", newline="") as text:
+        write(text)

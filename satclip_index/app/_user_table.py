@@ -11,7 +11,7 @@ from ..database import Connection, check_condition, lock, open_database, query_e
 from ..errors import TableError
 from ..storage.geoparquet import write_table
 from ..tables.geojson_rows import GEOMETRY
-from ..tables.row_locations import find_position
+from ..tables.row_locations import find_location_columns
 from ..tables.source import Source, portable
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Table:
         if (source.rows or 0) > MOST_ROWS:
             raise TableError(f"{path} has {source.rows:,} rows; at most {MOST_ROWS:,} can be loaded here.")
         try:
-            geometry = find_position(path, source.types, cells=True).geometry
+            geometry = find_location_columns(path, source.types).geometry
         except TableError:
             columns = ", ".join(source.types)
             raise TableError(f"{path} has no columns lon and lat, cell, or geometry; it has {columns[:300]}.") from None

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from ..errors import PlaceError
 from ..geo.geojson_shapes import read_shape
-from ..maps.coastlines import Level, outlines
+from ..maps.coastlines import Level, load_outlines
 from ..maps.color_scale import Scale
-from ..maps.heatmap import WORLD, Bounds
-from ..maps.map_contents import joined, lines_of_geojson
+from ..maps.heatmap import WORLD, BoundingBox
+from ..maps.map_contents import join_lines, lines_of_geojson
 from ._state import View, read_area
 
 TURNS = (-360.0, 0.0, 360.0)  # the range of a view of the whole Earth
@@ -29,7 +29,7 @@ _FINE_BELOW = 120.0  # degrees; narrower views show the fine coastline
 class Canvas(NamedTuple):
     """The bounds of a picture, (west, south, east, north) in degrees, and its size in pixels."""
 
-    bounds: Bounds
+    bounds: BoundingBox
     width: int
     height: int
 
@@ -95,7 +95,7 @@ def _line_boxes(
     level: Level,
 ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]], NDArray[np.float32], NDArray[np.float32]]:
     """Return lon and lat of each line, and its easternmost and westernmost longitude."""
-    drawn = outlines(level)
+    drawn = load_outlines(level)
     lon, lat = (np.split(values, drawn.start[1:-1]) for values in (drawn.lon, drawn.lat))
     return lon, lat, np.array([part.max() for part in lon]), np.array([part.min() for part in lon])
 
@@ -123,7 +123,7 @@ def rings_of(text: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     shape = read_shape(read_area(text)).__geo_interface__
     if shape["type"] == "MultiPoint":
         raise PlaceError("The area contains points; a search area must consist of polygons.")
-    lines = joined(lines_of_geojson(shape))
+    lines = join_lines(lines_of_geojson(shape))
     return np.concatenate([lines[:, 0] + turn for turn in TURNS]), np.tile(lines[:, 1], len(TURNS))
 
 

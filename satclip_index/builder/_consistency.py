@@ -72,7 +72,7 @@ def find_inconsistencies(
             break
         yield from ((tree_file, f"{problem}, of {name}") for problem in _check_tree_rows(columns, index.tree, rows))
         yield from ((index_file, f"{problem}, of {name}") for problem in _check_index_rows(columns, index, rows))
-        index.vectors.let_go()
+        index.vectors.release_pages()
         first, land_count, last_cell = rows.stop, land_count + int(columns["land"].sum()), columns["cell"][-1]
         on_file(name)
     counts = (entry.count, entry.land_count)

@@ -121,6 +121,8 @@ class FolderTarget:
             try:
                 self._recover()
                 yield
+            except OutputError as error:
+                raise OutputError(f"{error}{self._resume_hint()}") from error
             except SatclipIndexError:
                 raise
             except OSError as error:

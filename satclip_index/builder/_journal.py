@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Self
 
-from ..storage.atomic import replacing
+from ..storage.atomic import atomic_file
 from ..storage.manifest import FileEntry
 
 JOURNAL_NAME = "journal.jsonl"
@@ -75,8 +75,8 @@ class Journal:
         """Keep only the parts that a function accepts, and rewrite the journal."""
         self.parts = {name: part for name, part in self.parts.items() if trusted(name, part)}
         lines = [{"build": self.build}, *(_line(name, part) for name, part in self.parts.items())]
-        with replacing(self.root / JOURNAL_NAME) as partial:
-            partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        with atomic_file(self.root / JOURNAL_NAME) as file:
+            file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
         self._notify()
 
     def _append(self, line: dict[str, Any]) -> None:

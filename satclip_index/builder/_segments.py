@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..geo import grid
 from ..search.faiss_index import index_header
 from ..search.tree import Nodes, Rows, deepest_level, grow, merge_nodes
-from ..storage.atomic import replacing
+from ..storage.atomic import atomic_file
 from ..storage.tensor_files import StreamedTensor, TensorFile, write_tensors
 
 _ID_BYTES = 8
@@ -95,7 +95,7 @@ class Segments:
         """Write ``index.faiss`` atomically, and return the byte offset of the first vector."""
         first, last = self._levels[self._list_res], self._levels[self._list_res + 1]
         before, after = index_header(self.dim, len(self), int(last - first))
-        with replacing(path) as partial, partial.open("wb") as file:
+        with atomic_file(path) as file:
             file.write(before)
             for segment in self._files:
                 scale = segment.read(_name(self._list_res, "scale"))

@@ -124,6 +124,8 @@ class UrlTarget:
                 yield
             except RemoteError as error:
                 raise RemoteError(f"{error}{self._resume_hint()}") from error
+            except OutputError as error:
+                raise OutputError(f"{error}{self._resume_hint()} To use another folder, set TMPDIR.") from error
             except OSError as error:
                 if error.errno is None:
                     raise

@@ -12,7 +12,7 @@ from ..geo import grid
 from ..progress import Progress
 from ..search.index import Index
 from ..search.principal_components import COMPONENTS_NAME, write_components
-from ..storage.atomic import replacing
+from ..storage.atomic import atomic_path
 from ..storage.cell_files import PARQUET_BYTES_PER_ROW
 from ..storage.manifest import ENCODER_NAME, FORMAT_VERSION, FileEntry, Manifest, ResolutionEntry, library_versions
 from ..storage.remote import Remote, parse_location
@@ -189,7 +189,7 @@ def _is_built_by(recipe: dict[str, Any], manifest: Manifest) -> bool:
 def _finish(journal: Journal, settings: BuildSettings, entries: dict[int, ResolutionEntry]) -> None:
     """Write the files that resolutions share, and the manifest last."""
     root, encoder = journal.root, settings.encoder
-    with replacing(root / ENCODER_NAME) as partial:
+    with atomic_path(root / ENCODER_NAME) as partial:
         encoder.save(partial)
     finest = max(entries)
     settings.storage.fetch(journal.parts[f"res={finest}"].files)

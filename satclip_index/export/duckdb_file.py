@@ -1,7 +1,6 @@
 """Export of an atlas to a DuckDB file with SQL macros, which any DuckDB can query without satclip-index."""
 
 import math
-import os
 import stat
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,9 +12,10 @@ from string import Template
 import numpy as np
 
 from ..database import Connection, file_literal, open_database, query_errors
-from ..errors import AtlasExistsError, OutputError, QueryError, SatclipIndexError, one_line
+from ..errors import AtlasExistsError, OutputError, QueryError, one_line
 from ..geo import grid, sphere
 from ..progress import Progress, ProgressCounter
+from ..storage.atomic import atomic_path
 from ..storage.manifest import Manifest
 from . import _h3_lattice
 
@@ -44,7 +44,7 @@ def write_standalone(
     manifest : Manifest
         Its manifest.
     path : Path
-        The new file; it is written as ``NAME.PID.partial`` and renamed when complete.
+        The new file; it is written under a temporary name and renamed when complete.
     res : int or sequence of int, optional
         Resolutions to export; all by default.
     force : bool
@@ -195,23 +195,21 @@ def _partial_file(path: Path, force: bool) -> Iterator[Path]:
         raise OutputError(f"{str(path)[:80]!r} cannot be a file: {one_line(error)}.") from None
     if stat.S_ISDIR(mode):
         raise OutputError(f"{path} is a folder. Name a file, such as {path / 'geo.duckdb'}.")
+    if mode and not stat.S_ISREG(mode):
+        raise OutputError(f"{path} is a device or a pipe; DuckDB writes files only.")
     if mode and not force:
         raise AtlasExistsError(f"{path} already exists. Replace it with --force, or name another file.")
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        _log_of(path).unlink(missing_ok=True)  # DuckDB would replay the log of the old file
-        partial.replace(path)
-    except QueryError as error:
-        raise OutputError(f"{path} could not be written: {error}") from None
-    except SatclipIndexError:
-        raise
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{path} could not be written: {one_line(error)}.") from None
-    finally:
-        for left in (partial, _log_of(partial)):
-            with suppress(OSError, ValueError):
-                left.unlink(missing_ok=True)
+    with atomic_path(path) as partial:
+        partial.unlink()  # DuckDB reports an empty file as damaged
+        try:
+            yield partial
+            for name in {path, path.resolve()}:
+                _log_of(name).unlink(missing_ok=True)  # DuckDB would replay the log of the old file
+        except QueryError as error:
+            raise OutputError(f"{path} could not be written: {error}") from None
+        finally:
+            with suppress(OSError):
+                _log_of(partial).unlink(missing_ok=True)
 
 
 def _log_of(path: Path) -> Path:

@@ -1,7 +1,6 @@
 """Export of an atlas to LanceDB: a table per resolution, with indexes for search and filters."""
 
 import json
-import os
 import re
 import shutil
 import time
@@ -17,7 +16,7 @@ import numpy as np
 from ..errors import AtlasExistsError, OutputError, SatclipIndexError, one_line, require_extra
 from ..geo import grid
 from ..progress import Progress, ProgressCounter
-from ..storage.atomic import exchange, sync
+from ..storage.atomic import exchange, partial_path, sync
 from ..storage.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def write_lance(
     cells_of : function
         Streams the cells of a resolution.
     destination : str or Path
-        A folder, written as ``NAME.PID.partial`` and renamed when complete; or a URL, such as ``s3://BUCKET/NAME``.
+        A folder, written under a temporary name and renamed when complete; or a URL, such as ``s3://BUCKET/NAME``.
     res : int or sequence of int, optional
         Resolutions to export; all by default.
     force : bool
@@ -218,8 +217,8 @@ def _folder(path: Path, force: bool) -> Iterator[Path]:
     """Yield a temporary folder; then rename it to ``path``, or remove it on an error."""
     path = path.resolve() if path.is_symlink() else path
     _check_folder(path, force)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    old = path.with_name(f"{path.name}.{os.getpid()}.replaced")
+    partial = partial_path(path)
+    old = partial.with_suffix(".replaced")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir()

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from ..database import Answer, Connection, open_database, query_errors, quoted
 from ..errors import OutputError
-from ..storage.atomic import replacing
+from ..storage.atomic import atomic_file
 from ..storage.geoparquet import geo_metadata
 from ._parquet_writer import write_parquet
 from .rows import FORMATS, SUFFIXES
@@ -67,15 +67,13 @@ def format_of(target: str | Path | IO[bytes], format: str | None) -> str:
 @contextmanager
 def whole_file(path: Path, source: str) -> Iterator[IO[bytes]]:
     """Yield a file that takes its name when it is complete; ``source`` is what must not be overwritten."""
-    try:
-        if path.exists() and Path(source).exists() and path.samefile(source):
-            raise OutputError(f"{path} is the table that is read; name another file with -o.")
-        with replacing(path) as partial, partial.open("wb") as file:
-            yield file
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"{path} could not be written: {error.strerror or error}.") from None
+    same = False
+    with suppress(OSError, ValueError):  # what is wrong with a path is raised when it is written
+        same = path.samefile(source)
+    if same:
+        raise OutputError(f"{path} is the table that is read; name another file with -o.")
+    with atomic_file(path) as file:
+        yield file
 
 
 def write_batches(

@@ -1,4 +1,4 @@
-"""Where to write the labels of a map, so that none covers another, or a place."""
+"""Placement of the labels of a map, so that they cover neither each other nor places."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 _GAPS = (6.0, 14.0, 24.0, 36.0, 52.0)  # pixels between a place and its label, tried in this order
 _DIRECTIONS = np.radians([0, 180, 45, 315, 135, 225, 90, 270, 22, 338, 158, 202, 68, 292, 112, 248])
-_MARGIN = 1.0  # pixels left free between two labels
-_STEP = 4.0  # pixels between the points that stand for the line from a place to its label
+_MARGIN = 1.0  # pixels between two labels
+_STEP = 4.0  # pixels between the points that represent the line from a place to its label
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label to be placed: where its place is and how large it is, in pixels; ``over`` if it may lie on the place."""
+    """A label to place: the position of its place and its size, in pixels; ``over`` if it may cover the place."""
 
     x: float
     y: float
@@ -26,21 +26,21 @@ class Label:
 def place_labels(
     labels: Sequence[Label], width: float, height: float, *, taken: Sequence[Label] = ()
 ) -> list[tuple[float, float] | None]:
-    """Return how far the middle of each label is from its place, in pixels; None where there is no room for it.
+    """Return the offset of the center of each label from its place, in pixels; None if there is no room for it.
 
     Parameters
     ----------
     labels : sequence of Label
-        Those that matter most first: each takes the first free spot, nearest its place.
+        In order of importance: each takes the first free spot, nearest to its place.
     width, height : float
-        Of the map, which no label sticks out of.
+        Size of the map, which contains every label.
     taken : sequence of Label
-        What must stay free beside the labels' own places: boxes round their middles.
+        Boxes around their centers that must stay free, besides the places of the labels.
     """
     boxes = np.array([_box(item, 0.0, 0.0) for item in taken]).reshape(-1, 4)
     places = np.array([(label.x, label.y) for label in labels]).reshape(-1, 2)
     lines = np.empty((0, 2))  # from places to their labels
-    found: list[tuple[float, float] | None] = []
+    offsets: list[tuple[float, float] | None] = []
     for label in labels:
         points = np.vstack([places[(places != (label.x, label.y)).any(axis=1)], lines])
         for spot in _spots(label):
@@ -48,16 +48,16 @@ def place_labels(
             inside = box.min() >= 0 and box[2] <= width and box[3] <= height
             crossed = _touched(boxes if label.over else boxes[len(taken) :], line)
             if inside and _is_free(box, boxes, points) and not crossed.any():
-                found.append(spot)
+                offsets.append(spot)
                 boxes, lines = np.vstack([boxes, box]), np.vstack([lines, line])
                 break
         else:
-            found.append(None)
-    return found
+            offsets.append(None)
+    return offsets
 
 
 def _spots(label: Label) -> Iterator[tuple[float, float]]:
-    """Yield the offsets to try, in order: on the place, then all round it, further and further away."""
+    """Yield the offsets to try, in order: on the place, then around it at increasing distances."""
     if label.over:
         yield 0.0, 0.0
     for gap in _GAPS:
@@ -72,7 +72,7 @@ def _box(label: Label, right: float, down: float) -> NDArray[np.float64]:
 
 
 def _line(label: Label, right: float, down: float) -> NDArray[np.float64]:
-    """Return points on the line from a place to the middle of its label."""
+    """Return points on the line from a place to the center of its label."""
     share = np.arange(0.0, 1.0, _STEP / max(_STEP, float(np.hypot(right, down))))[:, None]
     points: NDArray[np.float64] = np.array([label.x, label.y]) + share * np.array([right, down])
     return points
@@ -85,7 +85,7 @@ def _is_free(box: NDArray[np.float64], boxes: NDArray[np.float64], points: NDArr
 
 
 def _touched(boxes: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return whether any of the points lies in each box."""
+    """Return whether any point is in each box."""
     x, y = points[:, 0], points[:, 1]
     left, top, right, bottom = boxes.T[:, :, None]
     inside: NDArray[np.bool_] = ((x > left) & (x < right) & (y > top) & (y < bottom)).any(axis=1)

@@ -1,4 +1,4 @@
-"""Maps as a page to move and zoom in, drawn with Bokeh: one HTML file that needs no network."""
+"""Interactive maps, drawn with Bokeh: a single HTML file that works offline."""
 
 from typing import Any
 
@@ -20,9 +20,9 @@ from bokeh.plotting import figure
 from bokeh.resources import INLINE
 from numpy.typing import NDArray
 
-from .coastlines import outlines
+from .coastlines import load_outlines
 from .color_scale import INK, PAPER, SEA, as_hex, palette
-from .map_contents import Picture, Pin, joined
+from .map_contents import Picture, Pin, join_lines
 
 _TEMPLATE = """
 {% block inner_head %}{{ super() }}
@@ -45,7 +45,7 @@ td, th { padding: 2px 10px; border-bottom: 1px solid #ddd; text-align: left; }
 
 
 def page_of(picture: Picture, table: str) -> bytes:
-    """Return a picture as an HTML page, with a table below the map, itself HTML."""
+    """Return a picture as an HTML page, with an HTML table below the map."""
     variables = {"picture": picture, "table": table}
     html: str = file_html(draw(picture), INLINE, title=picture.title, template=_TEMPLATE, template_variables=variables)
     return html.encode()
@@ -80,7 +80,7 @@ def _draw_image(plot: Any, picture: Picture) -> None:
     box = {"x": west, "y": south, "dw": east - west, "dh": north - south}
     if picture.scale is None or picture.similarity is None:
         colors = picture.image()
-        if colors is not None:  # rows from the south, each pixel one number
+        if colors is not None:  # south up, with each pixel packed into one integer
             packed = np.ascontiguousarray(colors[::-1]).view(np.uint32)[..., 0]
             plot.image_rgba(image=[packed], **box)
         return
@@ -103,13 +103,13 @@ def _draw_image(plot: Any, picture: Picture) -> None:
 
 
 def _draw_lines(plot: Any, picture: Picture) -> None:
-    lines = outlines("fine")
+    lines = load_outlines("fine")
     for border, width in ((True, 0.5), (False, 0.8)):
-        _add_lines(plot, picture, joined(lines.lines(border=border)), line_width=width, line_color=INK)
+        _add_lines(plot, picture, join_lines(lines.lines(border=border)), line_width=width, line_color=INK)
     areas = [*picture.areas, *(line for example in picture.examples for line in example.lines)]
-    _add_lines(plot, picture, joined(areas), line_width=1.2, line_color=INK, line_dash="dashed")
+    _add_lines(plot, picture, join_lines(areas), line_width=1.2, line_color=INK, line_dash="dashed")
     for color, width in ((PAPER, 3.2), (INK, 1.5)):
-        _add_lines(plot, picture, joined(picture.regions), line_width=width, line_color=color)
+        _add_lines(plot, picture, join_lines(picture.regions), line_width=width, line_color=color)
 
 
 def _add_lines(plot: Any, picture: Picture, points: NDArray[np.float64], **style: Any) -> None:
@@ -148,7 +148,9 @@ def _draw_pins(plot: Any, pins: list[Pin], *, is_rank: bool) -> None:
     }
     source = ColumnDataSource(columns)
     if is_rank:
-        view = CDSView(filter=BooleanFilter((columns["length"] > 0).tolist()))  # a ray of no length has no end
+        view = CDSView(
+            filter=BooleanFilter((columns["length"] > 0).tolist())
+        )  # Bokeh draws a ray of length 0 without an end
         away = {"length": "length", "length_units": "screen", "angle": "angle", "source": source, "view": view}
         plot.ray("lon", "lat", line_color=PAPER, line_width=3, **away)
         plot.ray("lon", "lat", line_color=INK, line_width=1.2, **away)

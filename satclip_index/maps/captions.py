@@ -1,4 +1,4 @@
-"""The words of a map: its title and its subtitle."""
+"""The title and the subtitle of a map."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ _NAMED = 3  # examples in a title
 
 
 def title_of(query: dict[str, Any], examples: Sequence[Example]) -> str:
-    """Return what was asked, as a headline."""
+    """Return the question as a title."""
     wanted, unwanted = ([item.name for item in examples if item.wanted is side] for side in (True, False))
     if not wanted:
         return "Like nothing else on Earth" if "unusual" in query else "Places"
@@ -19,7 +19,7 @@ def title_of(query: dict[str, Any], examples: Sequence[Example]) -> str:
 
 
 def subtitle_of(query: dict[str, Any], count: int) -> str:
-    """Return which answers these are, in plain words."""
+    """Return the number of results and the rules of the search."""
     if "table" in query:
         what = f"rows of {Path(query['table']['file']).name}" + (
             f" where {query['table']['where']}" if "where" in query["table"] else ""
@@ -39,8 +39,8 @@ def subtitle_of(query: dict[str, Any], count: int) -> str:
         rules.append("in the box " + ", ".join(f"{side:g}" for side in query["bbox"]))
     if "min_similarity" in query:
         rules.append(f"similarity {query['min_similarity']:.3f} or more")
-    said = ", ".join(rules)
-    return said[0].upper() + said[1:]
+    text = ", ".join(rules)
+    return text[0].upper() + text[1:]
 
 
 def _listed(names: Sequence[str]) -> str:

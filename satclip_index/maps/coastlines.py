@@ -1,4 +1,4 @@
-"""Coastlines and borders of the world, to draw maps with: Natural Earth's, shipped with the package."""
+"""Coastlines and borders of the world from Natural Earth, included in the package."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -14,16 +14,16 @@ _FILE = Path(__file__).with_name("coastlines.npz")  # benchmarks/make_outlines.p
 
 
 class Outlines(NamedTuple):
-    """Lines on a plane of lon and lat that ends at the antimeridian; none goes across it.
+    """Lines in degrees that end at the antimeridian; none crosses it.
 
     Attributes
     ----------
     lon, lat : (p,) float32
         Degrees; lon in [-180, 180].
     start : (n + 1,) int64
-        The points of line i are ``start[i] .. start[i + 1] - 1``: two at least.
+        The points of line i are ``start[i] .. start[i + 1] - 1``, at least two.
     is_border : (n,) bool
-        Whether two countries share the line, as Natural Earth draws them (who holds the land); else it is a coast.
+        Whether the line is a border between countries, de facto as in Natural Earth; else it is a coast.
     """
 
     lon: NDArray[np.float32]
@@ -39,13 +39,13 @@ class Outlines(NamedTuple):
 
 
 @lru_cache(maxsize=2)
-def outlines(level: Level = "fine") -> Outlines:
+def load_outlines(level: Level = "fine") -> Outlines:
     """Return the coastlines and borders of the world.
 
     Parameters
     ----------
     level : {"fine", "coarse"}
-        Drawn for a scale of 1 : 50 million, or of 1 : 110 million: a tenth of the points, for a view of the world.
+        At a scale of 1 : 50 million, or of 1 : 110 million with a tenth of the points, for maps of the world.
     """
     with np.load(_FILE) as file:
         size, begin, points = file[f"{level}_size"], file[f"{level}_begin"], file[f"{level}_step"].astype(np.int64)
@@ -53,7 +53,7 @@ def outlines(level: Level = "fine") -> Outlines:
         points = np.cumsum(points, axis=1)
         points += np.repeat(begin - points[:, start[:-1]], size, axis=1)
         lon, lat = (points / file[f"{level}_units_per_degree"]).astype(np.float32)
-        found = Outlines(lon, lat, start, file[f"{level}_is_border"])
-    for values in found:
+        loaded = Outlines(lon, lat, start, file[f"{level}_is_border"])
+    for values in loaded:
         values.setflags(write=False)
-    return found
+    return loaded

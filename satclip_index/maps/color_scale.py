@@ -1,4 +1,4 @@
-"""Similarity as colour: how rare it is that two places are so alike, from pale to dark."""
+"""The color scale of similarity: from pale for common to dark for rare similarities."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -8,10 +8,15 @@ from numpy.typing import NDArray
 
 from ..storage.manifest import ResolutionEntry
 
-INK, SOFT, SEA, PAPER = "#1a1a1a", "#5a5a5a", "#dbe3e8", "#ffffff"  # of lines and text, what is not there, paper
+INK, SOFT, SEA, PAPER = (
+    "#1a1a1a",
+    "#5a5a5a",
+    "#dbe3e8",
+    "#ffffff",
+)  # lines and titles, other text, areas without data, background
 
-# Lightness, chroma and hue (degrees) in Oklab, within what a screen can show. Lightness falls all the way, so that the
-# order of the colours survives grey print and every kind of colour blindness; the hue only adds to it.
+# Lightness, chroma and hue (degrees) in Oklab, within the sRGB gamut. Lightness falls monotonically, so that the order
+# of the colors survives gray print and color blindness; hue only adds to it.
 _PATH = np.array(
     [
         (0.975, 0.018, 105.0),
@@ -39,15 +44,15 @@ _TO_RGB = np.array(
         [-0.0041960863, -0.7034186147, 1.7076147010],
     ]
 )
-_TENFOLDS = 3  # the darkest colour stands for one pair in 10^3, and fewer
+_TENFOLDS = 3  # the darkest color is for one pair in 10^3, or fewer
 
 
 @lru_cache(maxsize=1)
 def palette() -> NDArray[np.uint8]:
-    """Return 256 colours from pale to dark, (256, 3) sRGB: each as far from the next as any other, in Oklab."""
-    turn = np.unwrap(_PATH[:, 2], period=360)
+    """Return 256 colors from pale to dark, (256, 3) sRGB, at equal distances in Oklab."""
+    unwrapped_hue = np.unwrap(_PATH[:, 2], period=360)
     along, fine = np.arange(len(_PATH)), np.linspace(0, len(_PATH) - 1, 4096)
-    light, chroma, hue = (np.interp(fine, along, values) for values in (_PATH[:, 0], _PATH[:, 1], turn))
+    light, chroma, hue = (np.interp(fine, along, values) for values in (_PATH[:, 0], _PATH[:, 1], unwrapped_hue))
     lab = np.stack([light, chroma * np.cos(np.radians(hue)), chroma * np.sin(np.radians(hue))], axis=1)
     length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(lab, axis=0), axis=1))])
     even = np.linspace(0, length[-1], _COLORS)
@@ -60,50 +65,51 @@ def palette() -> NDArray[np.uint8]:
 
 
 def as_hex(color: NDArray[np.uint8]) -> str:
-    """Return one colour, (3,) uint8, as ``#rrggbb``."""
+    """Return a color, (3,) uint8, as ``#rrggbb``."""
     return "#" + bytes(color[:3].tolist()).hex()
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """From similarity to colour, through the similarities of random pairs of land cells that a manifest holds.
+    """Maps similarity to color by its rarity among random pairs of land cells.
 
     Parameters
     ----------
     entry : ResolutionEntry
-        The resolution that the question was asked at.
+        The manifest's entry of the resolution that was searched, which has the similarities of random pairs.
 
     Notes
     -----
-    What counts is how rare a similarity is. Of random pairs one in ten, in a hundred, in a thousand is so alike: each
-    of these steps takes a third of the colours. Colours even in similarity would spend two fifths of them on what is
-    less alike than half of all pairs, and mean something else with the next encoder; colours even in percentile would
-    leave the best hundredth, which is what one looks for, three of 256.
+    The scale is logarithmic in rarity: the similarities that one in ten, one in a hundred and one in a thousand random
+    pairs reach are a third of the colors apart. A scale linear in similarity would spend two fifths of the colors on
+    similarities below the median of random pairs, and depend on the encoder; a scale linear in percentile would leave 3
+    of 256 colors to the highest percentile, which matters most.
     """
 
     entry: ResolutionEntry
 
     def position(self, similarity: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return where each similarity is on the scale, from 0, pale, to 1, dark; NaN for NaN."""
-        rarer = 1 - self.entry.percentile(similarity) / 100
-        found: NDArray[np.float64] = -np.log10(np.maximum(rarer, 10.0**-_TENFOLDS)) / _TENFOLDS
-        return np.clip(found, 0.0, 1.0)
+        """Return the position of each similarity on the scale, from 0 (pale) to 1 (dark); NaN for NaN."""
+        share_above = 1 - self.entry.percentile(similarity) / 100
+        position: NDArray[np.float64] = -np.log10(np.maximum(share_above, 10.0**-_TENFOLDS)) / _TENFOLDS
+        return np.clip(position, 0.0, 1.0)
 
     def paint(self, similarity: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Return the colour of each similarity, (..., 4) uint8: red, green, blue and opacity, all 0 where it is NaN."""
+        """Return the color of each similarity, (..., 4) uint8: red, green, blue and opacity, all 0 for NaN."""
         return np.where(np.isnan(similarity)[..., None], np.uint8(0), _opaque()[self.steps(similarity)])
 
     def steps(self, similarity: NDArray[np.float32]) -> NDArray[np.intp]:
-        """Return which of the 256 colours each similarity has; 0 for NaN."""
-        held = np.where(np.isnan(similarity), np.float32(-1), similarity)
-        return np.rint(self.position(held) * (_COLORS - 1)).astype(np.intp)
+        """Return the number of each similarity's color among the 256; 0 for NaN."""
+        finite = np.where(np.isnan(similarity), np.float32(-1), similarity)
+        return np.rint(self.position(finite) * (_COLORS - 1)).astype(np.intp)
 
     def ticks(self) -> list[tuple[float, str, float]]:
-        """Return what to write beside the scale: a position, how many pairs are so alike, and their similarity."""
+        """Return the ticks of the scale: position, share of random pairs that reach it, and similarity."""
         names = ["all", *(f"1 in {10**n:,}" for n in range(1, _TENFOLDS + 1))]
-        found = [self.entry.similarity_at(100 * (1 - 10.0**-n)) for n in range(_TENFOLDS + 1)]
+        similarities = [self.entry.similarity_at(100 * (1 - 10.0**-n)) for n in range(_TENFOLDS + 1)]
         return [
-            (n / _TENFOLDS, name, similarity) for n, (name, similarity) in enumerate(zip(names, found, strict=True))
+            (n / _TENFOLDS, name, similarity)
+            for n, (name, similarity) in enumerate(zip(names, similarities, strict=True))
         ]
 
 

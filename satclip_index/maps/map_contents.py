@@ -1,4 +1,4 @@
-"""What a map shows, whatever draws it; and what it says in words."""
+"""The contents of a map, independent of the library that draws it."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -14,20 +14,21 @@ from ._label_placement import Label, place_labels
 from .color_scale import Scale
 
 Line = NDArray[np.float64]
-Bounds = tuple[float, float, float, float]
+BoundingBox = tuple[float, float, float, float]
+"""West, south, east and north, in degrees."""
 
 MAP_LIBRARIES = {".png": "matplotlib", ".svg": "matplotlib", ".html": "bokeh"}
-_FINE_DEGREES = 0.4  # a pixel; below, the fine outlines show more than the coarse ones
+_FINE_DEGREES = 0.4  # degrees per pixel, below which the fine outlines show more than the coarse ones
 _PIN_PIXELS = 17.0
-_LETTER_PIXELS, _LINE_PIXELS = 8.8, 15.0  # of a name, generously
-_DIGIT_PIXELS = 5.0  # of a rank beyond the two that a pin holds
+_LETTER_PIXELS, _LINE_PIXELS = 8.8, 15.0  # size of a name, rounded up
+_DIGIT_PIXELS = 5.0  # per digit of a rank beyond two
 _STAR_PIXELS = 16.0
-_MOST_RANKS = 200  # of the answers beyond, only the place is shown
+_MOST_RANKS = 200  # further places have no pin
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
-    """An example on a map: its name, its points, (n,) degrees, and for an area its outline; ``wanted`` or not."""
+    """An example on a map: its name, its points, (n,) degrees, and the outline of an area; ``wanted`` or unwanted."""
 
     name: str
     lon: NDArray[np.float64]
@@ -38,7 +39,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pin:
-    """A label in its place: the text, degrees of what it belongs to, and how many pixels right and down it is."""
+    """A placed label: its text, the lon and lat of its place, and its offset to the right and down in pixels."""
 
     text: str
     is_rank: bool
@@ -50,7 +51,7 @@ class Pin:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """All that a map shows.
+    """The contents of a map.
 
     Attributes
     ----------
@@ -60,23 +61,23 @@ class Picture:
     width, height : int
         Of the map, in pixels.
     similarity : (h, w) float32 or None
-        North up, what ``scale`` gives colours; NaN is left as it is.
+        The similarity of each pixel, north up, which ``scale`` colors; NaN is transparent.
     scale : Scale or None
     colors : (h, w, 4) uint8 or None
-        Colours to be shown as they are, instead.
+        The colors of the pixels, instead of similarity and scale.
     examples : tuple of Example
     lon, lat : (n,) float64
-        The answers, most similar first.
+        The resulting places, most similar first.
     names, details : sequence of str
-        What to call them beside the map, and what else there is to say of each.
+        Their names beside the map, and a line of further information for each.
     regions, areas : tuple of (m, 2) array
-        Outlines of answers, and of where they were to be looked for.
+        Outlines of resulting regions, and of the area that was searched.
     """
 
     title: str
     subtitle: str
     credit: str
-    bounds: Bounds
+    bounds: BoundingBox
     width: int
     height: int
     similarity: NDArray[np.float32] | None = None
@@ -92,42 +93,42 @@ class Picture:
 
     @property
     def level(self) -> str:
-        """How finely to draw coasts and borders."""
+        """The level of detail of coasts and borders."""
         west, _, east, _ = self.bounds
         return "fine" if (east - west) / self.width < _FINE_DEGREES else "coarse"
 
     def image(self) -> NDArray[np.uint8] | None:
-        """Return the colours of the pixels, (h, w, 4) uint8, if there is anything to colour."""
+        """Return the colors of the pixels, (h, w, 4) uint8, if any."""
         if self.similarity is None or self.scale is None:
             return self.colors
         return self.scale.paint(self.similarity)
 
     def turned(self, lon: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return longitudes in the turn that the map shows: from its west on."""
+        """Return longitudes shifted by multiples of 360 degrees into the bounds of the map."""
         west, _, east, _ = self.bounds
         turned: NDArray[np.float64] = np.where((lon >= west) & (lon <= east), lon, (lon - west) % 360 + west)
         return turned
 
     def shifts(self) -> list[float]:
-        """Return the degrees to add to lines in [-180, 180], so that they are in every turn that the map shows."""
+        """Return the multiples of 360 degrees to add to lines in [-180, 180] to cover the bounds of the map."""
         west, _, east, _ = self.bounds
         return [360.0 * turn for turn in range(math.floor((west + 180) / 360), math.ceil((east - 180) / 360) + 1)]
 
     def pins(self) -> list[Pin]:
-        """Return the names of the examples, then the ranks of the answers, as far as there is room for them."""
-        named = [example for example in self.examples if example.lon.size]
-        lon = np.concatenate([[example.lon[0] for example in named], self.lon[:_MOST_RANKS]])
-        lat = np.concatenate([[example.lat[0] for example in named], self.lat[:_MOST_RANKS]])
-        texts = [*(example.name for example in named), *map(str, range(1, lon.size - len(named) + 1))]
+        """Return labels of the examples and the ranks of the places, as far as there is room for them."""
+        examples = [example for example in self.examples if example.lon.size]
+        lon = np.concatenate([[example.lon[0] for example in examples], self.lon[:_MOST_RANKS]])
+        lat = np.concatenate([[example.lat[0] for example in examples], self.lat[:_MOST_RANKS]])
+        texts = [*(example.name for example in examples), *map(str, range(1, lon.size - len(examples) + 1))]
         west, south, east, north = self.bounds
         lon = self.turned(lon)
         x, y = (lon - west) / (east - west) * self.width, (north - lat) / (north - south) * self.height
         inside = np.flatnonzero((x >= 0) & (x <= self.width) & (y >= 0) & (y <= self.height)).tolist()
-        labels = [_label(texts[i], float(x[i]), float(y[i]), is_rank=i >= len(named)) for i in inside]
-        stars = [Label(float(x[i]), float(y[i]), _STAR_PIXELS, _STAR_PIXELS) for i in inside if i < len(named)]
+        labels = [_label(texts[i], float(x[i]), float(y[i]), is_rank=i >= len(examples)) for i in inside]
+        stars = [Label(float(x[i]), float(y[i]), _STAR_PIXELS, _STAR_PIXELS) for i in inside if i < len(examples)]
         spots = place_labels(labels, self.width, self.height, taken=stars)
         return [
-            Pin(texts[i], i >= len(named), float(lon[i]), float(lat[i]), *spot)
+            Pin(texts[i], i >= len(examples), float(lon[i]), float(lat[i]), *spot)
             for i, spot in zip(inside, spots, strict=True)
             if spot is not None
         ]
@@ -139,10 +140,10 @@ def _label(text: str, x: float, y: float, *, is_rank: bool) -> Label:
     return Label(x, y, _LETTER_PIXELS * len(text), _LINE_PIXELS)
 
 
-def joined(lines: Iterable[NDArray[np.floating]]) -> NDArray[np.float64]:
-    """Return lines as one, (n, 2), with a point of NaN behind each, and wherever one runs along the antimeridian.
+def join_lines(lines: Iterable[NDArray[np.floating]]) -> NDArray[np.float64]:
+    """Return lines as one, (n, 2), separated by NaN, which also hides segments along the antimeridian.
 
-    There an outline was cut in two, which nobody needs to see.
+    Outlines are cut in two there.
     """
     gap = np.full((1, 2), np.nan)
     points: NDArray[np.float64] = np.concatenate([gap, *(part for line in lines for part in (line, gap))])
@@ -152,14 +153,14 @@ def joined(lines: Iterable[NDArray[np.floating]]) -> NDArray[np.float64]:
 
 
 def check_map_path(path: Path) -> None:
-    """Raise if a map cannot be written to a file: for its name, its folder, or a library that is not installed.
+    """Raise if a map cannot be written to a file because of its suffix, its folder, or a missing library.
 
     Raises
     ------
     OutputError
-        If the name ends in none of .png, .svg and .html, or there is no such folder.
+        If the suffix is not .png, .svg or .html, or the folder does not exist.
     MissingExtraError
-        If what draws such a map is not installed.
+        If the library that draws such a map is not installed.
     """
     library = MAP_LIBRARIES.get(path.suffix.lower())
     if library is None:

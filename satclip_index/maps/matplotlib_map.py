@@ -1,4 +1,4 @@
-"""Maps as figures, drawn with matplotlib: no pyplot and no state that others share, so any thread may draw."""
+"""Maps as matplotlib figures, drawn without pyplot or other shared state, so that any thread may draw."""
 
 import io
 import re
@@ -12,25 +12,29 @@ from matplotlib.font_manager import FontProperties, get_font
 from matplotlib.patheffects import withStroke
 from PIL import Image
 
-from .coastlines import outlines
+from .coastlines import load_outlines
 from .color_scale import INK, PAPER, SEA, SOFT, palette
-from .map_contents import Picture, Pin, joined
+from .map_contents import Picture, Pin, join_lines
 
 DPI = 100
-_EDGE, _HEAD, _FOOT, _FOOT_BARE = 16, 62, 152, 30  # pixels left free beside, above and below the map
-_KEPT = [list(bytes.fromhex(color[1:])) for color in (INK, SOFT, SEA, PAPER)]  # colours that are never rounded
-_SCALE, _NAMES, _COLUMN = 330, 400, 250  # pixels: how wide the scale is, where names begin, and how wide a column is
+_EDGE, _HEAD, _FOOT, _FOOT_BARE = 16, 62, 152, 30  # margins beside, above and below the map, in pixels
+_KEPT = [list(bytes.fromhex(color[1:])) for color in (INK, SOFT, SEA, PAPER)]  # colors that are never quantized
+_SCALE, _NAMES, _COLUMN = (
+    330,
+    400,
+    250,
+)  # pixels: width of the scale, start of the names, and width of a column of names
 _NAME_ROWS = 5
-_NARROWEST = 400  # pixels: what the scale and the lines below the map need
-_LETTER, _BOLD_LETTER = 0.83, 0.92  # pixels that a letter takes, on average, for each point of its size
-_FINEST = 0.3  # pixels: what of a line need not be drawn
-_FONT = FontProperties(family="DejaVu Sans")  # comes with matplotlib, so every machine draws the same
-# What matplotlib calls the parts of an SVG file: at random.
+_NARROWEST = 400  # pixels: the minimum width for the scale and the text
+_LETTER, _BOLD_LETTER = 0.83, 0.92  # average width of a letter in pixels, per point of its size
+_FINEST = 0.3  # pixels: the tolerance for simplifying lines
+_FONT = FontProperties(family="DejaVu Sans")  # included in matplotlib, so that figures are the same on every machine
+# The random identifiers of matplotlib in an SVG file.
 _ID = re.compile(r'(?<=[#"])[A-Za-z]+[0-9a-f]{10}(?=[)"])')
 
 
 class Map(Figure):
-    """A figure that a notebook shows as it is; ``has_scale`` says that its colours are those of similarity."""
+    """A figure that notebooks display; ``has_scale`` says whether its colors are those of similarity."""
 
     has_scale = False
 
@@ -43,7 +47,7 @@ class Map(Figure):
 
 
 def draw(picture: Picture) -> Map:
-    """Return a picture as a figure, whose first axes are the map, in degrees."""
+    """Return a picture as a figure; its first axes are the map, in degrees."""
     foot = _FOOT if picture.scale is not None or picture.names else _FOOT_BARE
     room = max(picture.width, _NARROWEST)
     width, height = room + 2 * _EDGE, picture.height + _HEAD + foot
@@ -80,7 +84,7 @@ def png_of(figure: Map) -> bytes:
     if not figure.has_scale:
         Image.fromarray(pixels).save(file, "png")
         return file.getvalue()
-    # With 256 colours a file has a third of the bytes. Those of the scale count as if a tenth of the picture had them.
+    # With 256 colors a file has a third of the size. Those of the scale count as if a tenth of the pixels had them.
     scale = np.resize(np.repeat(palette(), pixels.shape[1] // 256 + 1, axis=0), (len(pixels) // 10, *pixels.shape[1:]))
     few = 256 - len(_KEPT)
     found = Image.fromarray(np.vstack([pixels, scale])).quantize(
@@ -97,12 +101,12 @@ def png_of(figure: Map) -> bytes:
 
 
 def file_of(picture: Picture, suffix: str) -> bytes:
-    """Return a picture as a file, ``.png`` or ``.svg``; the same bytes each time."""
+    """Return a picture as a ``.png`` or ``.svg`` file, with reproducible bytes."""
     return png_of(draw(picture)) if suffix == ".png" else svg_of(draw(picture))
 
 
 def svg_of(figure: Figure) -> bytes:
-    """Return a figure as an SVG file that needs no fonts."""
+    """Return a figure as an SVG file without fonts."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     file, canvas = io.StringIO(), cast("Any", FigureCanvasSVG(figure))
@@ -112,7 +116,7 @@ def svg_of(figure: Figure) -> bytes:
 
 
 def _draw_lines(axes: Any, picture: Picture) -> None:
-    lines = outlines(picture.level)
+    lines = load_outlines(picture.level)
     for border, width, alpha in ((True, 0.35, 0.6), (False, 0.55, 0.9)):
         _add_lines(axes, picture, lines.lines(border=border), color=INK, lw=width, alpha=alpha, zorder=2)
     areas = [*picture.areas, *(line for example in picture.examples for line in example.lines)]
@@ -122,8 +126,8 @@ def _draw_lines(axes: Any, picture: Picture) -> None:
 
 
 def _add_lines(axes: Any, picture: Picture, lines: Any, **style: Any) -> None:
-    """Draw lines, in every turn of longitude that the map shows."""
-    points = joined(lines)
+    """Draw lines, repeated every 360 degrees within the map."""
+    points = join_lines(lines)
     for shift in picture.shifts() if len(points) else ():
         (line,) = axes.plot(points[:, 0] + shift, points[:, 1], scalex=False, scaley=False, **style)
         line.get_path().simplify_threshold = _FINEST
@@ -151,7 +155,7 @@ def _draw_pin(axes: Any, pin: Pin) -> None:
     axes.annotate(
         text,
         (pin.lon, pin.lat),
-        # Points, of which there are 72 to the inch.
+        # In points of 1/72 inch.
         (pin.right * 72 / DPI, -pin.down * 72 / DPI),
         textcoords="offset points",
         arrowprops=line if away and pin.is_rank else None,
@@ -166,7 +170,7 @@ def _draw_pin(axes: Any, pin: Pin) -> None:
 
 
 def _draw_scale(figure: Figure, picture: Picture, top: float, width: int, height: int) -> None:
-    """Draw the colours and what they mean."""
+    """Draw the color scale with its labels."""
     assert picture.scale is not None
     wide, tall = _SCALE, 14
     _write(figure, _EDGE, top, "How alike: the share of random pairs of places on land", size=9, height=height)
@@ -186,7 +190,7 @@ def _draw_scale(figure: Figure, picture: Picture, top: float, width: int, height
 
 
 def _draw_names(figure: Figure, picture: Picture, top: float, width: int, height: int) -> None:
-    """Write the first answers by name, in as many columns as there is room for."""
+    """Write the names of the first places, in as many columns as there is room for."""
     columns = (width - _NAMES) // _COLUMN
     shown = columns * _NAME_ROWS
     if not columns or not picture.names:
@@ -202,7 +206,7 @@ def _draw_names(figure: Figure, picture: Picture, top: float, width: int, height
 
 
 def _write(figure: Figure, x: float, y: float, text: str, *, height: float, color: str = INK, **style: Any) -> None:
-    """Write a line, its upper left corner so many pixels from that of the figure."""
+    """Write a line of text, with its upper left corner at x, y pixels from that of the figure."""
     figure.text(
         x / (figure.get_figwidth() * DPI),
         1 - y / height,
@@ -216,18 +220,18 @@ def _write(figure: Figure, x: float, y: float, text: str, *, height: float, colo
 
 
 def _size_for(text: str, pixels: int, least: float, most: float, letter: float = _LETTER) -> float:
-    """Return the size in points at which there is room for a line, between two others."""
+    """Return the font size in points, within limits, at which a line of text fits into a width."""
     return max(least, min(most, pixels / (letter * max(1, len(text)))))
 
 
 def _cut(text: str, pixels: int, size: float, letter: float = _LETTER) -> str:
-    """Return as much of a line as there is room for, at a size in points."""
+    """Return a line of text, shortened to fit into a width at a font size in points."""
     length = int(pixels / (letter * size))
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def _drawable(text: str) -> str:
-    """Return a line with what the font cannot draw, replaced."""
+    """Return a line of text in which characters that the font lacks are replaced."""
     from matplotlib.font_manager import findfont
 
     known = get_font(findfont(_FONT)).get_charmap()

@@ -1,4 +1,4 @@
-"""What can be asked of an atlas: the question, and its answers."""
+"""Questions and their answers: similar cells, table rows and regions, and unusual cells."""
 
 import lazy_loader
 

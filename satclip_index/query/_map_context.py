@@ -1,4 +1,4 @@
-"""What an answer keeps of its question, so that it can be drawn."""
+"""What an answer keeps of its question, so that it can be drawn as a map."""
 
 from dataclasses import dataclass
 
@@ -9,28 +9,28 @@ from ..geo import grid
 from ..geo.areas import Area
 from ..geo.places import Place
 from ..maps.map_contents import Example, Line
-from ..search.index import Indexed
+from ..search.embedding_source import EmbeddingSource
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scene:
+class MapContext:
     """The question behind an answer.
 
     Attributes
     ----------
-    atlas : Atlas
+    atlas : EmbeddingSource
     query : (dim,) float32
         The vector that every cell was compared with.
     res : int
-        The resolution that it was asked at.
+        The resolution that was searched.
     examples : tuple of Example
     areas : tuple of (n, 2) array
-        Outlines of where answers could lie.
+        Outlines of the area that was searched.
     land_only : bool
-        Whether answers had to be land.
+        Whether results are on land only.
     """
 
-    atlas: Indexed
+    atlas: EmbeddingSource
     query: NDArray[np.float32]
     res: int
     examples: tuple[Example, ...] = ()
@@ -43,8 +43,8 @@ def example_of(place: Place, *, wanted: bool) -> Example:
     name, _, where = place.label.rpartition(": ")
     name = (name or where) if place.weight == 1 else f"{name or where} (weight {place.weight:g})"
     if place.area is not None:
-        middle = place.area.representative_point()
-        lon, lat = np.array([middle.x]), np.array([middle.y])
+        point = place.area.representative_point()
+        lon, lat = np.array([point.x]), np.array([point.y])
         return Example(name, lon, lat, wanted, tuple(Area(place.area).lines()))
     if place.points is not None:
         return Example(name, *place.points, wanted)

@@ -1,4 +1,4 @@
-"""Cells that touch, made regions: which cell is in which, what each is like, and its outline as GeoJSON."""
+"""Regions of adjacent cells: which cells form one, their statistics, and their outlines as GeoJSON."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,21 +12,21 @@ from ..geo.cell_polygons import UNITS, cut_rings
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Regions:
-    """Regions as columns, the one with the best cell first; row i is the region that ``label`` calls i.
+    """Regions as columns, ordered by their best cell; element i is the region with label i.
 
     Attributes
     ----------
     label : (n,) int64
-        Of each cell that was grouped, in their order, its region.
+        The region of each grouped cell, in the order of the cells.
     count : (m,) int64
-        Cells of the region.
+        Number of cells.
     area_km2 : (m,) float64
-        Sum of their areas.
+        Total area of the cells.
     best_cell : (m,) uint64
-        Its cell of highest similarity; the lowest id among equals.
+        The cell of highest similarity, ties by cell.
     best_similarity : (m,) float32 or float64
     mean_similarity : (m,) float64
-        Mean over its cells, each counted once whatever its area.
+        Mean over the cells, each counted once whatever its area.
     """
 
     label: NDArray[np.int64]
@@ -40,8 +40,8 @@ class Regions:
         return self.count.size
 
 
-def contiguous(cells: grid.Cells) -> NDArray[np.int64]:
-    """Return, for each cell, the number of the region that it is part of.
+def label_regions(cells: grid.Cells) -> NDArray[np.int64]:
+    """Return the region of each cell.
 
     Parameters
     ----------
@@ -51,8 +51,8 @@ def contiguous(cells: grid.Cells) -> NDArray[np.int64]:
     Returns
     -------
     (n,) int64
-        Two cells have the same number if steps over shared edges lead from one to the other. Regions are numbered from
-        0 in the order in which their first cells stand.
+        Two cells are in the same region if a path over shared edges connects them. Regions are numbered from 0 in the
+        order of their first cells.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -65,8 +65,8 @@ def contiguous(cells: grid.Cells) -> NDArray[np.int64]:
     return np.argsort(np.argsort(first))[parts]
 
 
-def group(cells: grid.Cells, similarity: ArrayLike) -> Regions:
-    """Return the regions that some cells make up.
+def group_regions(cells: grid.Cells, similarity: ArrayLike) -> Regions:
+    """Return the regions that some cells form.
 
     Parameters
     ----------
@@ -78,10 +78,10 @@ def group(cells: grid.Cells, similarity: ArrayLike) -> Regions:
     Returns
     -------
     Regions
-        By falling best similarity; of equals, the one with the lower best cell first.
+        In order of decreasing best similarity, ties by best cell.
     """
     similarity = np.asarray(similarity)
-    label = contiguous(cells)
+    label = label_regions(cells)
     order = np.lexsort((cells, -similarity, label))
     best = order[np.unique(label[order], return_index=True)[1]]
     ranks = np.lexsort((cells[best], -similarity[best]))
@@ -113,9 +113,9 @@ def outline(cells: grid.Cells) -> dict[str, Any]:
 
     Notes
     -----
-    Every cell is cut on its own. Its edges are arcs of great circles: each gets vertices where it crosses the
-    meridians of every third degree, the antimeridian among them. As neighbours have the very same numbers along an edge
-    they share, that edge falls away exactly, and no sliver is left.
+    Every cell is cut separately. Its edges are arcs of great circles, with vertices where they cross the meridians of
+    every third degree, including the antimeridian. Adjacent cells have identical coordinates along their shared edge,
+    which therefore disappears exactly, without slivers.
     """
     import shapely
 

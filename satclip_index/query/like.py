@@ -1,128 +1,139 @@
-"""Answers made of what a search found: cells, rows of a table, regions."""
+"""Answers to a question: cells, rows of a table, or regions of adjacent cells."""
 
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..geo import grid, sphere
-from ..search.index import Index
-from ..search.place_vectors import VectorsOf
-from ..storage.manifest import ResolutionEntry
-from ._regions import group, outline
-from .neighbors import Neighbors
+from ..progress import Progress
+from ..search.embedding_source import EmbeddingSource
+from ._regions import group_regions, outline
+from .neighbors import Matches, Neighbors
 from .question import Question
+from .zoom import zoom_in
+
+if TYPE_CHECKING:
+    from ..tables.candidates import Candidates
 
 Similarity = NDArray[np.float32]
 
 
 def like_cells(
+    atlas: EmbeddingSource,
     question: Question,
-    cells: grid.Cells,
-    similarity: Similarity,
-    entry: ResolutionEntry,
-    asked: dict[str, Any],
-    explain: VectorsOf | None = None,
+    *,
+    zoom: int | None = None,
+    explain: bool = False,
+    progress: Progress | None = None,
 ) -> Neighbors:
-    """Return cells, in their order, as an answer; ``explain`` gives the vectors of cells, if it is to be explained."""
-    lon, lat = grid.cell_centers(cells)
-    return Neighbors.at(
-        cells,
-        lon,
-        lat,
-        similarity=similarity,
-        percentile=entry.percentile(similarity),
-        distance_km=question.examples().distance_km(lon, lat),
-        query=asked,
-        extra=_to_each_example(question, cells, explain) if explain else None,
+    """Return the cells most similar to the examples.
+
+    Parameters
+    ----------
+    atlas : EmbeddingSource
+    question : Question
+    zoom, explain, progress :
+        As in :meth:`Atlas.like`; ``zoom`` is checked by :func:`check_zoom`.
+    """
+    query, cells, similarity = _search(atlas, question, question.rules.k)
+    description = _describe(atlas, question)
+    if zoom is not None:
+        zoomed = zoom_in(atlas, question, query, cells, zoom, progress=progress)
+        cells, similarity = zoomed.cell, zoomed.similarity
+        # Only the descendants of the results were compared at the finer resolution.
+        description |= {"exact": False, "zoom": zoomed.describe(zoom)}
+    return Neighbors.from_matches(
+        _matches(question, cells, similarity),
+        atlas.manifest.entry(question.res),
+        description,
+        extra=_similarity_to_each_example(atlas, question, cells) if explain else {},
+        scene=question.map_context(atlas, query),
+    )
+
+
+def like_regions(atlas: EmbeddingSource, question: Question) -> Neighbors:
+    """Return the regions that matching cells form: the best cell of each, and statistics of its cells."""
+    query, cells, similarity = _search(atlas, question, k=None)  # k is the number of regions
+    regions = group_regions(cells, similarity)
+    count = len(regions) if question.rules.k is None else min(question.rules.k, len(regions))
+    best_similarity = np.asarray(regions.best_similarity[:count], np.float32)
+    return Neighbors.from_matches(
+        _matches(question, regions.best_cell[:count], best_similarity),
+        atlas.manifest.entry(question.res),
+        _describe(atlas, question) | {"matching_cells": int(cells.size), "regions": len(regions)},
+        extra={
+            "mean_similarity": regions.mean_similarity[:count],
+            "cells": regions.count[:count],
+            "area_km2": regions.area_km2[:count],
+        },
+        outlines=[outline(cells[regions.label == number]) for number in range(count)],
+        scene=question.map_context(atlas, query),
     )
 
 
 def like_rows(
-    question: Question,
-    query: NDArray[np.float32],
-    index: Index,
-    entry: ResolutionEntry,
-    asked: dict[str, Any],
-    path: str | Path,
-    columns: dict[str, str | None],
-    explain: VectorsOf | None = None,
+    atlas: EmbeddingSource, question: Question, candidates: "Candidates", *, explain: bool = False
 ) -> Neighbors:
-    """Return the rows of a table that are most like a query; ``columns`` as :meth:`Candidates.open` takes them."""
-    from ..tables.candidates import Candidates
-    from ..tables.example_differences import differences
+    """Return the rows of a table most similar to the examples; ``explain`` as in :meth:`Atlas.like`."""
+    from ..tables.example_differences import find_differences
     from ..tables.ranking import rank_table
 
-    candidates = Candidates.open(path, **columns)
-    ranked = rank_table(
-        index,
-        query,
-        candidates,
-        k=question.k,
-        examples=question.examples(),
-        exclude_within_km=question.exclude_within_km,
-        apart_km=question.apart_km,
-        allowed=question.bounds.holds if question.bounds else None,
-        min_similarity=question.least,
-    )
-    del asked["ocean"]  # rows count wherever they are
-    asked["table"] = {
-        "file": str(path),
-        **{name: value for name, value in columns.items() if value is not None},
+    query, examples = question.query(atlas), question.examples()
+    ranked = rank_table(atlas.index(question.res), query, candidates, question.rules, examples)
+    about_table = candidates.describe() | {
         "rows": ranked.read,
         "candidates": ranked.candidates,
         "left_out": ranked.left_out,
     }
-    table, extra = ranked.table, None
+    table, extra = ranked.table, {}
     if explain:
-        extra = _to_each_example(question, ranked.cell, explain)
+        extra = _similarity_to_each_example(atlas, question, ranked.cell)
         points = [sphere.PointSet(*place.locations(question.res)) for place in question.wanted]
-        differing = differences(candidates, ranked.table, points)
-        for name in differing.table.column_names:
-            table = table.append_column(name, differing.table.column(name))
-        asked["table"]["example_rows"] = differing.row.tolist()
-        asked["table"]["example_rows_km"] = differing.distance_km.round(1).tolist()
-    return Neighbors.at(
-        ranked.cell,
-        ranked.lon,
-        ranked.lat,
+        difference = find_differences(candidates, ranked.table, points)
+        for name in difference.table.column_names:
+            table = table.append_column(name, difference.table.column(name))
+        about_table["example_rows"] = difference.row.tolist()
+        about_table["example_rows_km"] = difference.distance_km.round(1).tolist()
+    description = _describe(atlas, question) | {"table": about_table}
+    del description["ocean"]  # rows of a table may be anywhere
+    matches = Matches(
+        cell=ranked.cell,
+        lon=ranked.lon,
+        lat=ranked.lat,
         similarity=ranked.similarity,
-        percentile=entry.percentile(ranked.similarity),
-        distance_km=question.examples().distance_km(ranked.lon, ranked.lat),
-        query=asked,
-        extra=extra,
-        table=table,
+        distance_km=examples.distance_km(ranked.lon, ranked.lat),
     )
+    entry, scene = atlas.manifest.entry(question.res), question.map_context(atlas, query)
+    return Neighbors.from_matches(matches, entry, description, extra=extra, table=table, scene=scene)
 
 
-def like_regions(
-    question: Question, cells: grid.Cells, similarity: Similarity, entry: ResolutionEntry, asked: dict[str, Any]
-) -> Neighbors:
-    """Return the regions that cells make up as an answer: the best cell of each, and what the region is like."""
-    regions = group(cells, similarity)
-    most = len(regions) if question.k is None else min(question.k, len(regions))
-    answer = like_cells(
-        question, regions.best_cell[:most], np.asarray(regions.best_similarity[:most], np.float32), entry, asked
-    )
-    asked |= {"matching_cells": int(cells.size), "regions": len(regions)}
-    return replace(
-        answer,
-        extra={
-            "mean_similarity": regions.mean_similarity[:most],
-            "cells": regions.count[:most],
-            "area_km2": regions.area_km2[:most],
-        },
-        outlines=[outline(cells[regions.label == number]) for number in range(most)],
-    )
+def _search(
+    atlas: EmbeddingSource, question: Question, k: int | None
+) -> tuple[NDArray[np.float32], grid.Cells, Similarity]:
+    """Return the query vector, and the k cells (all for None) that answer the question with their similarity."""
+    index, query = atlas.index(question.res), question.query(atlas)
+    hits = index.engine.top(query, k or len(index), question.to_filter(index))
+    return query, index.cells[hits.rows], hits.similarity
 
 
-def _to_each_example(question: Question, cells: grid.Cells, vectors_of: VectorsOf) -> dict[str, Similarity]:
-    """Return the similarity of cells to each of several examples; nothing where there is but one."""
+def _describe(atlas: EmbeddingSource, question: Question) -> dict[str, Any]:
+    return question.describe() | {"encoder": atlas.manifest.encoder["name"], "exact": True}
+
+
+def _matches(question: Question, cells: grid.Cells, similarity: Similarity) -> Matches:
+    lon, lat = grid.cell_centers(cells)
+    distance_km = question.examples().distance_km(lon, lat)
+    return Matches(cell=cells, lon=lon, lat=lat, similarity=similarity, distance_km=distance_km)
+
+
+def _similarity_to_each_example(
+    atlas: EmbeddingSource, question: Question, cells: grid.Cells
+) -> dict[str, NDArray[np.float32]]:
+    """Return the similarity of cells to each of several examples; nothing if there is only one."""
     if len(question.wanted) + len(question.unwanted) == 1:
         return {}
-    vectors = vectors_of(cells).astype(np.float64)
-    named = [(f"like_{i}", place) for i, place in enumerate(question.wanted, 1)]
-    named += [(f"unlike_{i}", place) for i, place in enumerate(question.unwanted, 1)]
-    return {name: (vectors @ question.vector(place, vectors_of)).astype(np.float32) for name, place in named}
+    vectors = atlas.vectors_of(cells).astype(np.float64)
+    examples = [(f"like_{i}", place) for i, place in enumerate(question.wanted, 1)]
+    examples += [(f"unlike_{i}", place) for i, place in enumerate(question.unwanted, 1)]
+    return {name: (vectors @ question.vector(atlas, place)).astype(np.float32) for name, place in examples}

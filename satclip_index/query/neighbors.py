@@ -1,4 +1,4 @@
-"""The answer to a question: places, one a row."""
+"""The answer to a question: places as columns, one row per place."""
 
 import io
 import json
@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import OutputError, QueryError, SatclipIndexError, check_extra, one_line
+from ..errors import QueryError, SatclipIndexError, check_extra
 from ..formats.rows import GEOMETRIES, Geometry, Row, write_rows
 from ..geo.cell_polygons import cell_polygons
 from ..geo.gazetteer import nearest_cities
 from ..geo.grid import Cells
 from ..maps.captions import subtitle_of, title_of
 from ..maps.color_scale import Scale
-from ..maps.heatmap import WORLD, check_bounds, heat_map, pixels_of
-from ..maps.map_contents import Bounds, Picture, check_map_path, lines_of_geojson
-from ..storage.atomic import replacing
-from ._map_context import Scene
+from ..maps.heatmap import WORLD, MapView, heat_map
+from ..maps.map_contents import BoundingBox, Picture, check_map_path, lines_of_geojson
+from ..storage.atomic import atomic_file
+from ..storage.manifest import ResolutionEntry
+from ._map_context import MapContext
 from .notebook_html import html_table, png_html
 
 if TYPE_CHECKING:
@@ -36,9 +37,32 @@ _NOT_COLUMNS = ("query", "extra", "outlines", "table", "scene")
 _MAP_PIXELS, _NOTEBOOK_PIXELS = 1168, 868  # across
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matches:
+    """Places that a search found, most similar first.
+
+    Attributes
+    ----------
+    cell : (n,) uint64
+        H3 cells.
+    lon, lat : (n,) float64
+        Degrees: the center of the cell, or the point of a table's row.
+    similarity : (n,) float32
+        Inner product of stored vectors, in [-1, 1].
+    distance_km : (n,) float64
+        Great-circle distance to the nearest example.
+    """
+
+    cell: Cells
+    lon: NDArray[np.float64]
+    lat: NDArray[np.float64]
+    similarity: NDArray[np.float32]
+    distance_km: NDArray[np.float64]
+
+
 @dataclass(frozen=True, slots=True)
 class Neighbors:
-    """Places like some examples, most similar first; one array a column, ``answer["name"]`` for any of them.
+    """The resulting places, most similar first, as one array per column; ``answer["name"]`` returns any column.
 
     Attributes
     ----------
@@ -47,26 +71,26 @@ class Neighbors:
     cell : (n,) uint64
         H3 cells.
     lon, lat : (n,) float64
-        Their centres, degrees.
+        Centers of the cells, or points of a table's rows, in degrees.
     similarity : (n,) float32
-        Inner product of the stored vector with the query's, in [-1, 1].
+        Inner product of the stored vector and the query vector, in [-1, 1].
     percentile : (n,) float64
-        Share of random pairs of land cells that are less alike, per cent.
+        Percentage of random pairs of land cells that are less similar.
     distance_km : (n,) float64
         Great-circle distance to the nearest example.
     nearest_city, country : (n,) str
-        The nearest city of more than 15,000 people, and the country it lies in.
+        The nearest city of more than 15,000 people, and its country.
     query : dict
-        What was asked, and how it was answered.
+        A description of the question and of the search.
     extra : dict of (n,) array
-        Columns that only some answers have; they follow those above.
+        Further columns of some answers, after those above.
     outlines : sequence of dict, optional
         GeoJSON geometries to draw instead of the points.
     table : pyarrow.Table or None
-        The columns of the user's table that the places come from, n rows. They follow the others everywhere; one with
-        a name of ours is called ``table_NAME`` there.
-    scene : Scene or None
-        What a map shows beside the places.
+        The columns of the user's table, n rows, after all others. If a name is already taken, the column is called
+        ``table_NAME``.
+    scene : MapContext or None
+        The question, as a map of the places needs it.
     """
 
     rank: NDArray[np.int64]
@@ -82,39 +106,46 @@ class Neighbors:
     extra: dict[str, NDArray[Any]] = field(default_factory=dict)
     outlines: Sequence[dict[str, Any]] | None = None
     table: "pa.Table | None" = None
-    scene: Scene | None = field(default=None, repr=False)
+    scene: MapContext | None = field(default=None, repr=False)
 
     @classmethod
-    def at(
+    def from_matches(
         cls,
-        cell: Cells,
-        lon: NDArray[np.float64],
-        lat: NDArray[np.float64],
-        *,
-        similarity: NDArray[np.float32],
-        percentile: NDArray[np.float64],
-        distance_km: NDArray[np.float64],
+        matches: Matches,
+        entry: ResolutionEntry,
         query: dict[str, Any],
+        *,
         extra: dict[str, NDArray[Any]] | None = None,
         outlines: Sequence[dict[str, Any]] | None = None,
         table: "pa.Table | None" = None,
+        scene: MapContext | None = None,
     ) -> Self:
-        """Return places in their order, with rank, nearest city and country filled in."""
-        names, countries = nearest_cities(lon, lat)
+        """Return matches in their order, with rank, percentile, nearest city and country added.
+
+        Parameters
+        ----------
+        matches : Matches
+        entry : ResolutionEntry
+            The resolution that was searched: its random pairs give the percentiles.
+        query, extra, outlines, table, scene :
+            As in the class.
+        """
+        cities, countries = nearest_cities(matches.lon, matches.lat)
         return cls(
-            rank=np.arange(1, cell.size + 1),
-            cell=cell,
-            lon=lon,
-            lat=lat,
-            similarity=similarity,
-            percentile=percentile,
-            distance_km=distance_km,
-            nearest_city=np.array(names, dtype=object),
+            rank=np.arange(1, matches.cell.size + 1),
+            cell=matches.cell,
+            lon=matches.lon,
+            lat=matches.lat,
+            similarity=matches.similarity,
+            percentile=entry.percentile(matches.similarity),
+            distance_km=matches.distance_km,
+            nearest_city=np.array(cities, dtype=object),
             country=np.array(countries, dtype=object),
             query=query,
             extra=extra or {},
             outlines=outlines,
             table=table,
+            scene=scene,
         )
 
     def __len__(self) -> int:
@@ -125,28 +156,29 @@ class Neighbors:
         return self.columns()[name]
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """Return every column by name, in order; of the table's, those with values missing as objects, with None."""
-        return self._ours() | {name: _array(column) for name, column in self._theirs().items()}
+        """Return every column by name, in order; columns of the table with NULLs are object arrays with None."""
+        return self._own_columns() | {name: _array(column) for name, column in self._table_columns().items()}
 
     def rows(self) -> Iterator[Row]:
-        """Yield one dictionary a place."""
-        columns = {name: values.tolist() for name, values in self._ours().items()}
+        """Yield one dictionary per place."""
+        columns = {name: values.tolist() for name, values in self._own_columns().items()}
         columns["similarity"] = [
             float(str(value)) for value in self.similarity
         ]  # the shortest text that is this float32
-        columns |= {name: column.to_pylist() for name, column in self._theirs().items()}
+        columns |= {name: column.to_pylist() for name, column in self._table_columns().items()}
         for values in zip(*columns.values(), strict=True):
             yield dict(zip(columns, values, strict=True))
 
     def features(self, geometry: Geometry | None = None) -> Iterator[Row]:
-        """Yield one dictionary a place, as :meth:`rows` does, and what to draw as ``geometry`` where that is no point.
+        """Yield one dictionary per place, as :meth:`rows`, with a GeoJSON ``geometry`` unless it is the point.
 
         Parameters
         ----------
         geometry : {"point", "polygon"}, optional
-            The point; or the outline, if there are any, else the cell's boundary. By default the outline or the point.
+            The point; or the outline of a region, or else the boundary of the cell. By default the outline or the
+            point.
         """
-        if _checked(geometry) == "point" or (geometry is None and self.outlines is None):
+        if _check_geometry(geometry) == "point" or (geometry is None and self.outlines is None):
             yield from self.rows()
             return
         import shapely
@@ -156,21 +188,21 @@ class Neighbors:
             yield row | {"geometry": outline}
 
     def explanations(self) -> list[str]:
-        """Return a sentence for each place that says how it is like the example, and how it is not."""
-        differing = {name.removesuffix("_sd"): name for name in self._theirs() if name.endswith("_sd")}
-        return [self._explanation(row, differing) for row in self.rows()]
+        """Return a sentence for each place about its similarity to the examples, and its differences from them."""
+        differences = {name.removesuffix("_sd"): name for name in self._table_columns() if name.endswith("_sd")}
+        return [self._explanation(row, differences) for row in self.rows()]
 
-    def _explanation(self, row: Row, differing: dict[str, str]) -> str:
+    def _explanation(self, row: Row, differences: dict[str, str]) -> str:
         place = f"{row['rank']}. {row['nearest_city']}, {row['country']}"
-        said = [f"{place}: {row['percentile']:.2f} % of random pairs of land are less alike"]
+        parts = [f"{place}: {row['percentile']:.2f} % of random pairs of land are less alike"]
         examples = [f"{row[name]:.3f} to {name.replace('_', ' ')}" for name in self.extra if _is_example(name)]
         if examples:
-            said.append(f"similarity {', '.join(examples)}")
-        apart = {name: row[column] for name, column in differing.items() if row[column] is not None}
-        if apart:
-            most = sorted(apart, key=lambda name: -abs(apart[name]))
-            said.append(f"beside the example, {', '.join(f'{name} {apart[name]:+.2f} sd' for name in most)}")
-        return "; ".join(said) + "."
+            parts.append(f"similarity {', '.join(examples)}")
+        deviation = {name: row[column] for name, column in differences.items() if row[column] is not None}
+        if deviation:
+            by_size = sorted(deviation, key=lambda name: -abs(deviation[name]))
+            parts.append(f"beside the example, {', '.join(f'{name} {deviation[name]:+.2f} sd' for name in by_size)}")
+        return "; ".join(parts) + "."
 
     def to_arrow(self, *, geometry: Geometry | None = None) -> "pa.Table":
         """Return an Arrow table; ``query`` is in its schema metadata, as JSON.
@@ -178,19 +210,19 @@ class Neighbors:
         Parameters
         ----------
         geometry : {"point", "polygon"}, optional
-            Adds a last column ``geometry`` of WKB, as :meth:`features` has it, so that Parquet written of the table is
+            Add a last column ``geometry`` of WKB, as in :meth:`features`; Parquet written from the table is then
             GeoParquet 1.1.
         """
         import pyarrow as pa
 
-        # Text gets its type said: where there is no answer, there is nothing to infer it from.
+        # The type of text is explicit, because it cannot be inferred from an empty answer.
         columns = {
             name: pa.array(values, type=pa.string() if values.dtype == object else None)
-            for name, values in self._ours().items()
+            for name, values in self._own_columns().items()
         }
-        table = pa.table(columns | self._theirs())
+        table = pa.table(columns | self._table_columns())
         table = table.replace_schema_metadata({"satclip_index": json.dumps(self.query)})
-        return table if _checked(geometry) is None else self._drawn(table, geometry)
+        return table if _check_geometry(geometry) is None else self._with_geometry(table, geometry)
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
         """Export the columns to any library that takes Arrow, as ``polars.DataFrame(answer)`` does."""
@@ -201,36 +233,35 @@ class Neighbors:
         return self.to_arrow().to_pandas()
 
     def to_geopandas(self, geometry: Geometry = "point") -> "gpd.GeoDataFrame":
-        """Return a GeoPandas data frame (geopandas must be installed), drawn as :meth:`features` says."""
+        """Return a GeoPandas data frame (geopandas must be installed); ``geometry`` as in :meth:`features`."""
         import geopandas
 
         return geopandas.GeoDataFrame.from_arrow(self.to_arrow(geometry=geometry))
 
     def to_geojson(self, *, geometry: Geometry | None = None) -> dict[str, Any]:
-        """Return a GeoJSON FeatureCollection, drawn as :meth:`features` says."""
+        """Return a GeoJSON FeatureCollection; ``geometry`` as in :meth:`features`."""
         text = io.StringIO()
         write_rows(self.features(geometry), text, kind="geojson", query=self.query)
         collection: dict[str, Any] = json.loads(text.getvalue())
         return collection
 
-    def picture(self, *, bounds: Bounds = WORLD, width: int = _MAP_PIXELS) -> Picture:
-        """Return what a map of the answer shows, to be drawn by any means; as :meth:`plot` has them."""
-        bounds = check_bounds(bounds)
-        width, height = pixels_of(bounds, width)
-        scene, heat, scale, res = self.scene, None, None, ""
-        if scene is not None:
-            seen = heat_map(scene.atlas, scene.query, bounds, width, height, land_only=scene.land_only)
-            heat, scale = seen.similarity, Scale(scene.atlas.manifest.entry(scene.res))
-            res = f"Colours: cells of res {seen.res}, encoder {scene.atlas.manifest.encoder['name']}. "
-        examples = scene.examples if scene else ()
+    def picture(self, *, bounds: BoundingBox = WORLD, width: int = _MAP_PIXELS) -> Picture:
+        """Return the contents of a map of the places, to be drawn by any library; parameters as in :meth:`plot`."""
+        view = MapView.fit(bounds, width)
+        context, similarity, scale, colors = self.scene, None, None, ""
+        if context is not None:
+            heat = heat_map(context.atlas, context.query, view, land_only=context.land_only)
+            similarity, scale = heat.similarity, Scale(context.atlas.manifest.entry(context.res))
+            colors = f"Colours: cells of res {heat.res}, encoder {context.atlas.manifest.encoder['name']}. "
+        examples = context.examples if context else ()
         return Picture(
             title_of(self.query, examples),
             subtitle_of(self.query, len(self)),
-            f"{res}Coasts and borders: Natural Earth.",
-            bounds,
-            width,
-            height,
-            heat,
+            f"{colors}Coasts and borders: Natural Earth.",
+            view.bounds,
+            view.width,
+            view.height,
+            similarity,
             scale,
             examples=examples,
             lon=self.lon,
@@ -241,18 +272,18 @@ class Neighbors:
                 for alike, km in zip(self.similarity, self.distance_km, strict=True)
             ],
             regions=tuple(line for outline in self.outlines or () for line in lines_of_geojson(outline)),
-            areas=scene.areas if scene else (),
+            areas=context.areas if context else (),
         )
 
-    def plot(self, *, bounds: Bounds = WORLD, width: int = _MAP_PIXELS) -> "Map":
-        """Return a map of the answer, over how alike the Earth is: a matplotlib figure, which a notebook shows.
+    def plot(self, *, bounds: BoundingBox = WORLD, width: int = _MAP_PIXELS) -> "Map":
+        """Return a map of the places over the similarity of the Earth: a matplotlib figure, which a notebook shows.
 
         Parameters
         ----------
         bounds : (west, south, east, north)
             Degrees; by default the world.
         width : int
-            Pixels of the map across; down, where it is taller than wide.
+            Longer side of the map, in pixels.
 
         Raises
         ------
@@ -264,13 +295,13 @@ class Neighbors:
 
         return draw(self.picture(bounds=bounds, width=width))
 
-    def save_map(self, path: str | Path, *, bounds: Bounds = WORLD) -> None:
-        """Write a map of the answer: PNG or SVG, or HTML that can be moved and zoomed and needs no network.
+    def save_map(self, path: str | Path, *, bounds: BoundingBox = WORLD) -> None:
+        """Write a map of the places: PNG, SVG, or an interactive HTML page that works offline.
 
         Raises
         ------
         OutputError, MissingExtraError
-            If the file's name ends otherwise, or it cannot be written; if what draws it is not installed.
+            If the file has another suffix or cannot be written; if the library that draws it is not installed.
         """
         path = Path(path)
         check_map_path(path)
@@ -283,11 +314,8 @@ class Neighbors:
             from ..maps.matplotlib_map import file_of
 
             drawn = file_of(picture, path.suffix.lower())
-        try:
-            with replacing(path) as partial:
-                partial.write_bytes(drawn)
-        except OSError as error:
-            raise OutputError(f"{path} could not be written: {one_line(error)}.") from None
+        with atomic_file(path) as file:
+            file.write(drawn)
 
     def _repr_html_(self) -> str:
         return self._map_html() + self._table_html()
@@ -296,18 +324,18 @@ class Neighbors:
         shown = ["rank", "nearest_city", "country", "similarity", "percentile", "distance_km", "lon", "lat"]
         more = len(self) - _SHOWN_ROWS
         note = f"... and {more:,} more" if more > 0 else ""
-        return html_table(islice(self.rows(), _SHOWN_ROWS), [*shown, *self.extra, *self._theirs()], note=note)
+        return html_table(islice(self.rows(), _SHOWN_ROWS), [*shown, *self.extra, *self._table_columns()], note=note)
 
     def _map_html(self) -> str:
-        """Return a map for a notebook; nothing where matplotlib, or the atlas, is not there."""
+        """Return a map for a notebook, or an empty string without matplotlib or the atlas."""
         try:
             figure = self.plot(width=_NOTEBOOK_PIXELS)
         except (SatclipIndexError, ImportError):
             return ""
         return png_html(figure.png())
 
-    def _drawn(self, table: "pa.Table", geometry: Geometry | None) -> "pa.Table":
-        """Return the table with a column of what is to be drawn."""
+    def _with_geometry(self, table: "pa.Table", geometry: Geometry | None) -> "pa.Table":
+        """Return the table with a column of geometries."""
         from ..storage.geoparquet import with_geometry, wkb_points
 
         if geometry == "point":
@@ -322,7 +350,7 @@ class Neighbors:
         return with_geometry(table, wkb, kinds, shapely.total_bounds(shapes) if len(self) else None)
 
     def _polygons(self) -> NDArray[np.object_]:
-        """Return the outlines, or the boundaries of the cells, as shapes."""
+        """Return the outlines, or else the boundaries of the cells, as shapely geometries."""
         import shapely
 
         if self.outlines is not None:
@@ -330,22 +358,22 @@ class Neighbors:
         shapes: NDArray[np.object_] = shapely.from_wkb(np.array(cell_polygons(self.cell).to_pylist(), dtype=object))
         return shapes
 
-    def _ours(self) -> dict[str, NDArray[Any]]:
-        ours = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _NOT_COLUMNS}
-        return ours | self.extra
+    def _own_columns(self) -> dict[str, NDArray[Any]]:
+        columns = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _NOT_COLUMNS}
+        return columns | self.extra
 
-    def _theirs(self) -> "dict[str, pa.ChunkedArray]":
-        """Return the columns of the table, by names that are neither ours nor each other's, in any case."""
+    def _table_columns(self) -> "dict[str, pa.ChunkedArray]":
+        """Return the columns of the table under names that are unique in the answer, ignoring case."""
         if self.table is None:
             return {}
         taken = {"geometry", *self.extra, *(item.name for item in fields(self))}
-        named = {}
+        columns = {}
         for name, column in zip(self.table.column_names, self.table.columns, strict=True):
             while name.lower() in taken:
                 name = f"table_{name}"
             taken.add(name.lower())
-            named[name] = column
-        return named
+            columns[name] = column
+        return columns
 
 
 def _is_example(name: str) -> bool:
@@ -353,14 +381,14 @@ def _is_example(name: str) -> bool:
 
 
 def _array(column: "pa.ChunkedArray") -> NDArray[Any]:
-    """Return an Arrow column as an array: of numbers if all are there, else of objects."""
+    """Return an Arrow column as an array, of objects unless it is numeric without NULLs."""
     if column.null_count == 0 and str(column.type).startswith(("int", "uint", "float", "double")):
         numbers: NDArray[Any] = np.from_dlpack(column.combine_chunks())
         return numbers
     return np.fromiter(column.to_pylist(), dtype=object, count=len(column))
 
 
-def _checked(geometry: Geometry | None) -> Geometry | None:
+def _check_geometry(geometry: Geometry | None) -> Geometry | None:
     if geometry is not None and geometry not in GEOMETRIES:
         raise QueryError(f"{geometry!r} is no way to draw a place; expected {' or '.join(GEOMETRIES)}.")
     return geometry

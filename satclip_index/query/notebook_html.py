@@ -1,4 +1,4 @@
-"""Tables as a notebook shows them: HTML."""
+"""HTML tables for notebooks."""
 
 from base64 import b64encode
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ _LONGEST = 80  # characters of a value
 
 
 def html_table(rows: Iterable[Row], names: Iterable[str], *, note: str = "") -> str:
-    """Return some columns of rows as an HTML table: numbers on the right, everything escaped, a note below."""
+    """Return columns of rows as an HTML table, escaped, with numbers aligned to the right and a note below."""
     names = list(names)
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
     body = "".join(f"<tr>{''.join(_cell(name, row[name]) for name in names)}</tr>" for row in rows)
@@ -21,16 +21,18 @@ def html_table(rows: Iterable[Row], names: Iterable[str], *, note: str = "") -> 
 
 
 def png_html(image: bytes) -> str:
-    """Return a picture as an HTML element that holds it."""
+    """Return a PNG as an HTML element with its data."""
     return f'<img alt="" style="max-width: 100%" src="data:image/png;base64,{b64encode(image).decode()}" />'
 
 
 def atlas_table(where: str, manifest: Manifest) -> str:
-    """Return what an atlas holds as an HTML table, with its encoder and its size on disk below."""
-    held = [{"res": res, "cells": of.count, "on land": of.land_count} for res, of in manifest.resolutions.items()]
+    """Return the resolutions of an atlas as an HTML table, with its encoder and its size on disk below."""
+    rows = [
+        {"res": res, "cells": entry.count, "on land": entry.land_count} for res, entry in manifest.resolutions.items()
+    ]
     size = sum(file.size for file in manifest.files) / 1e6
     note = f"{where}: encoder {manifest.encoder['name']}, {manifest.dim} dimensions, {size:,.1f} MB on disk"
-    return html_table(held, held[0], note=note)
+    return html_table(rows, rows[0], note=note)
 
 
 def _cell(name: str, value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Cells that are like nothing far away."""
+"""The most unusual cells: those that are not similar to any cell far away."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,25 +9,25 @@ from ..errors import QueryError
 from ..geo import grid, sphere
 from ..geo.gazetteer import nearest_cities
 from ..progress import Progress
-from ..search.engine import Filter
+from ..search.embedding_source import EmbeddingSource
 from ..search.geo_filters import intersection, ranges_of
-from ..search.greedy_selection import Walk
-from ..search.index import Index
+from ..search.greedy_selection import GreedySelection
 from ..search.nearest_neighbors import nearest_cells
-from ..storage.manifest import ResolutionEntry
-from .neighbors import Neighbors
-from .question import Bounds, check_km
+from ..search.search_area import EVERYWHERE, SearchArea
+from ..search.search_rules import SearchRules
+from .neighbors import Matches, Neighbors
+from .question import check_km
 
 
-@dataclass(frozen=True, slots=True)
-class Unusual:
-    """Which cells are asked about, and what they are compared with; as :meth:`Atlas.unusual` has them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnusualRules:
+    """Which cells are compared, and with which; the fields are parameters of :meth:`Atlas.unusual`."""
 
-    k: int | None
-    beyond_km: float
-    apart_km: float
-    bounds: Bounds
-    ocean: bool
+    k: int | None = None
+    beyond_km: float = 1000.0
+    apart_km: float = 300.0
+    area: SearchArea = EVERYWHERE
+    ocean: bool = False
 
     def __post_init__(self) -> None:
         check_km("beyond_km", self.beyond_km)
@@ -36,43 +36,32 @@ class Unusual:
             raise QueryError("beyond_km is 0; a cell is most like itself. Expected kilometres above 0.")
 
     def describe(self) -> dict[str, Any]:
-        """Return what is asked, as JSON can hold it."""
+        """Return the rules as a dictionary for JSON."""
         return {
             "unusual": f"lowest similarity to the best match beyond {self.beyond_km:g} km",
             "k": self.k,
             "beyond_km": float(self.beyond_km),
             "apart_km": float(self.apart_km),
-            **dict(self.bounds.described),
+            **dict(self.area.description),
             "ocean": self.ocean,
         }
 
 
 def unusual_cells(
-    rules: Unusual,
-    index: Index,
-    entry: ResolutionEntry,
-    asked: dict[str, Any],
-    *,
-    progress: Progress | None = None,
+    atlas: EmbeddingSource, res: int, rules: UnusualRules, *, progress: Progress | None = None
 ) -> Neighbors:
-    """Return the cells whose best match far away is worst, the most unusual first, ties by cell."""
-    ranges = rules.bounds.ranges(index)
+    """Return the cells whose best match far away has the lowest similarity, in that order, ties by cell."""
+    index = atlas.index(res)
+    ranges = rules.area.row_ranges(index)
     if not rules.ocean:
         ranges.append(ranges_of(index.tree.rows.land.astype(bool)))
     rows = np.arange(len(index))
     if ranges:
         spans = intersection(*ranges)
         rows = np.concatenate([np.arange(start, stop) for start, stop in spans] or [rows[:0]])
-    found = nearest_cells(
-        index,
-        index.cells[rows],
-        lambda cells: index.vectors.of_rows(np.searchsorted(index.cells, cells)),
-        1,
-        Filter(land_only=not rules.ocean),
-        away_km=rules.beyond_km,
-        progress=progress,
-    )
-    cell, match, similarity = found.cell, found.neighbor[:, 0], found.similarity[:, 0]
+    match_rules = SearchRules(k=1, exclude_within_km=rules.beyond_km, ocean=rules.ocean)
+    nearest = nearest_cells(atlas, index.cells[rows], res, match_rules, progress=progress)
+    cell, match, similarity = nearest.cell, nearest.neighbor[:, 0], nearest.similarity[:, 0]
     cell, match, similarity = cell[match != 0], match[match != 0], similarity[match != 0]
     if rows.size and not cell.size:
         raise QueryError(f"No cell has another beyond {rules.beyond_km:g} km to be compared with.")
@@ -80,21 +69,24 @@ def unusual_cells(
     better = cell.size - np.searchsorted(ascending, similarity, "right")
     order = np.lexsort((cell, similarity))
     lon, lat = grid.cell_centers(cell[order])
-    columns = {"lon": lon, "lat": lat, "at": order}
-    walk = Walk(rules.k or cell.size, sphere.PointSet(lon[:1], lat[:1]), 0.0, rules.apart_km, None, None)
-    walk.take(columns)
-    taken = walk.taken()
-    at = taken["at"]
+    selection = GreedySelection(SearchRules(k=rules.k, apart_km=rules.apart_km))
+    selection.add({"lon": lon, "lat": lat, "at": order})
+    selected = selection.selected()
+    at = selected["at"]
     match_lon, match_lat = grid.cell_centers(match[at])
     city, country = nearest_cities(match_lon, match_lat)
-    return Neighbors.at(
-        cell[at],
-        taken["lon"],
-        taken["lat"],
+    matches = Matches(
+        cell=cell[at],
+        lon=selected["lon"],
+        lat=selected["lat"],
         similarity=similarity[at],
-        percentile=entry.percentile(similarity[at]),
-        distance_km=sphere.distances_km(taken["lon"], taken["lat"], match_lon, match_lat),
-        query=asked | {"compared_cells": int(cell.size)},
+        distance_km=sphere.distances_km(selected["lon"], selected["lat"], match_lon, match_lat),
+    )
+    description = rules.describe() | {"res": res, "encoder": atlas.manifest.encoder["name"], "exact": True}
+    return Neighbors.from_matches(
+        matches,
+        atlas.manifest.entry(res),
+        description | {"compared_cells": int(cell.size)},
         extra={
             "uniqueness": 100.0 * better[at] / max(1, cell.size - 1),
             "match_cell": match[at],

@@ -1,3 +1,4 @@
+from .embedding_source import EmbeddingSource as EmbeddingSource
 from .engine import Engine as Engine
 from .engine import Filter as Filter
 from .index import Index as Index
@@ -5,4 +6,6 @@ from .like_points import like_points as like_points
 from .nearest_neighbors import Nearest as Nearest
 from .nearest_neighbors import nearest_cells as nearest_cells
 from .principal_components import Components as Components
+from .search_area import SearchArea as SearchArea
+from .search_rules import SearchRules as SearchRules
 from .tree import Tree as Tree

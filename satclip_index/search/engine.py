@@ -1,7 +1,6 @@
-"""Exact search: the most similar rows that geography lets through, best first."""
+"""Exact search: the most similar rows under geographic filters."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,27 +11,27 @@ from .vectors import Vectors
 
 Ranges = NDArray[np.int64]
 
-_SCAN_SHARE = 0.2  # of all rows: comparing more than that through a queue costs more than comparing all without one
+_SCAN_SHARE = 0.2  # of all rows: comparing more through a queue is slower than comparing all rows without one
 _SCAN_LEAST = 200_000
-_ROUNDING = 1e-7  # a similarity rounded to float32 (6e-8), and its node's bound (2e-8), may be so far off
+_ROUNDING = 1e-7  # above the error of a similarity rounded to float32 (6e-8) and of its node's bound (2e-8)
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which rows may be answers.
+    """Which rows a search may return.
 
     Attributes
     ----------
     land_only : bool
-        Rows that are not land may not.
-    away : (d, 4) float64
-        Disks on the sphere that no answer lies inside: unit vector of the centre, and radius in radians.
+        Only rows on land.
+    away : (d, 4) float64 or None
+        Only rows outside these disks on the sphere: unit vector of the center, and radius in radians.
     ranges : (m, 2) int64 or None
-        Rows that may be, as sorted disjoint ranges; None for all.
+        Only rows in these sorted disjoint ranges; None for all.
     apart_rad : float
-        Answers are at least so far from each other, taken greedily; 0 for no such rule.
+        Minimum distance between two rows, chosen greedily; 0 for none.
     least : float
-        Answers are at least so similar.
+        Minimum similarity.
     """
 
     land_only: bool = False
@@ -43,11 +42,19 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Rows, (n,) int64, and their similarity, (n,) float32; and what it took.
+class Hits:
+    """The rows that a search found, most similar first, and its cost.
 
-    ``compared`` counts rows compared with the query, ``opened`` nodes; ``scanned`` says that all rows were compared,
-    because the tree could not rule enough of them out.
+    Attributes
+    ----------
+    rows : (n,) int64
+    similarity : (n,) float32
+    compared : int
+        Number of rows compared with the query.
+    opened : int
+        Number of tree nodes opened.
+    scanned : bool
+        Whether all rows were compared, because the tree excluded too few of them.
     """
 
     rows: NDArray[np.int64]
@@ -64,7 +71,7 @@ class Engine:
     ----------
     tree : Tree
     vectors : Vectors
-        What is searched; row i of the one is row i of the other.
+        Row i of the tree is vector i.
     """
 
     def __init__(self, tree: Tree, vectors: Vectors) -> None:
@@ -84,18 +91,38 @@ class Engine:
             tree.norm_slack + _ROUNDING,
         )
 
-    def top(self, query: NDArray[np.float32], k: int, where: Filter) -> Found:
-        """Return the ``k`` most similar rows that a filter lets through: what brute force gives, ties by row."""
-        for found in self._search(query, where, min(k, self._tree.rows.cell.size)):
-            return found
-        raise AssertionError("a search yields at least once")
+    def top(self, query: NDArray[np.float32], k: int, where: Filter) -> Hits:
+        """Return the ``k`` most similar rows that a filter allows: those of brute force, ties by row."""
+        from . import _search_kernels
 
-    def ranked(self, query: NDArray[np.float32], where: Filter, *, batch: int = 64) -> Iterator[Found]:
-        """Yield the rows that a filter lets through, most similar first, as far as the caller reads."""
-        for found in self._search(query, where, batch):
-            if not found.rows.size:
-                return
-            yield found
+        rows, query = self._tree.rows, query.astype(np.float64)
+        k = min(k, rows.cell.size)
+        ranges, away = _shapes_of(where)
+        if where.ranges is not None and not ranges.size:  # no row is allowed
+            return Hits(np.empty(0, np.int64), np.empty(0, np.float32), 0, 0, False)
+        points, rules = (rows.point, rows.land), (where.land_only, ranges, where.apart_rad, where.least)
+        n_disks, room = away.shape[1], np.zeros((5, k if where.apart_rad > 0 else 0))
+        _, waiting, found, similarity, _, compared, opened = _search_kernels.advance(
+            _search_kernels.new_queue(),
+            -1,
+            k,
+            self._compare_at_most(),
+            query,
+            float(np.linalg.norm(query)) or 1.0,
+            self._vectors.codes,
+            self._nodes,
+            points,
+            rules,
+            np.hstack([away, room]),
+            n_disks,
+        )
+        if found.size == k or waiting <= 0:
+            return Hits(found, similarity, compared, opened, False)
+        # Too many rows are similar: compare all, and select in their order.
+        every = self.scan(query)
+        order = np.lexsort((np.arange(every.size), -every))
+        found, similarity = _search_kernels.pick(order, every, k, points, rules, np.hstack([away, room]), n_disks)
+        return Hits(found, similarity, every.size, 0, True)
 
     def scan(self, query: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the similarity of every row, (n,) float32."""
@@ -122,16 +149,16 @@ class Engine:
         Parameters
         ----------
         queries : (m, dim) float32
-            Unit vectors, those of a group next to each other.
+            Unit vectors, sorted by group.
         group_start : (g + 1,) int64
-            The first query of each group, and m. A group is searched at once: the more alike its queries, the better.
+            The first query of each group, and m. A group is searched at once, the faster the more similar its queries.
         k : int
         where : Filter
-            Its ``land_only`` and ``ranges``; it may have nothing else.
+            Only ``land_only`` and ``ranges`` may be set.
         points : (m, 3) float64, optional
-            Where each query is: a unit vector.
+            The point of each query, a unit vector.
         away_rad : float
-            No row's centre is nearer to its query than this, in radians.
+            Minimum distance between a row's center and the point of the query, in radians.
 
         Returns
         -------
@@ -161,12 +188,12 @@ class Engine:
                 (where.land_only, ranges),
                 (rows, similarity),
             )
-            for group in np.flatnonzero(~done):  # too many rows are alike
+            for group in np.flatnonzero(~done):  # too many rows are similar
                 for i in range(group_start[group], group_start[group + 1]):
                     away = np.append(points[i], away_rad)[None] if points is not None and away_rad > 0 else None
-                    found = self.top(queries[i], k, replace(where, away=away))
+                    hits = self.top(queries[i], k, replace(where, away=away))
                     rows[i], similarity[i] = -1, -np.inf
-                    rows[i, : found.rows.size], similarity[i, : found.rows.size] = found.rows, found.similarity
+                    rows[i, : hits.rows.size], similarity[i, : hits.rows.size] = hits.rows, hits.similarity
         similarity[rows < 0] = np.nan
         return rows, similarity
 
@@ -180,62 +207,6 @@ class Engine:
         first = self._vectors.first_code(rows)
         similarity: NDArray[np.float32] = _search_kernels.dots(self._vectors.codes, first, query.astype(np.float64))
         return similarity
-
-    def _search(self, query: NDArray[np.float32], where: Filter, batch: int) -> Iterator[Found]:
-        from . import _search_kernels
-
-        rows, query = self._tree.rows, query.astype(np.float64)
-        length = float(np.linalg.norm(query)) or 1.0
-        ranges, away = _shapes_of(where)
-        if where.ranges is not None and not ranges.size:  # nothing may be an answer
-            yield Found(np.empty(0, np.int64), np.empty(0, np.float32), 0, 0, False)
-            return
-        disks, n_disks = away, away.shape[1]
-        queue = _search_kernels.new_queue()
-        size, at_most = -1, self._compare_at_most()
-        given = 0
-        while True:
-            disks = np.hstack([disks[:, :n_disks], np.zeros((5, batch if where.apart_rad > 0 else 0))])
-            queue, size, found, similarity, n_disks, compared, opened = _search_kernels.advance(
-                queue,
-                size,
-                batch,
-                at_most,
-                query,
-                length,
-                self._vectors.codes,
-                self._nodes,
-                (rows.point, rows.land),
-                (where.land_only, ranges, where.apart_rad, where.least),
-                disks,
-                n_disks,
-            )
-            at_most -= compared
-            if found.size < batch and size > 0:
-                break
-            given += found.size
-            yield Found(found, similarity, compared, opened, False)
-            if found.size < batch:
-                return
-        # Too many rows are alike: compare all, and go down the order from the start.
-        everything = self.scan(query)
-        order = np.lexsort((np.arange(everything.size), -everything))
-        wanted = given + batch
-        while True:
-            disks = np.hstack([away, np.zeros((5, wanted if where.apart_rad > 0 else 0))])
-            found, similarity = _search_kernels.pick(
-                order,
-                everything,
-                wanted,
-                (rows.point, rows.land),
-                (where.land_only, ranges, where.apart_rad, where.least),
-                disks,
-                away.shape[1],
-            )
-            yield Found(found[given:], similarity[given:], everything.size, 0, True)
-            if found.size < wanted:
-                return
-            given, wanted = found.size, found.size + batch
 
 
 def _shapes_of(where: Filter) -> tuple[Ranges, NDArray[np.float64]]:

@@ -1,4 +1,4 @@
-"""FAISS: the index of an atlas, and comparing many queries with every row at once."""
+"""FAISS: the index file of an atlas, and exact search for many queries by comparing them with every row."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -16,29 +16,29 @@ BulkSearch = Callable[[NDArray[np.float32]], tuple[NDArray[np.int64], NDArray[np
 
 _BLOCK_ROWS = 1 << 20
 _SPARE = 32  # rows fetched beyond k, so that rounding does not decide which are the best
-_FLOAT32_ERROR = 2e-5  # a float32 sum of 256 products of unit vectors is off by at most 256 * 2^-24
+_FLOAT32_ERROR = 2e-5  # above the error of a float32 sum of 256 products of unit vectors, 256 * 2^-24
 
 
 def index_header(dim: int, count: int, n_lists: int) -> tuple[bytes, bytes]:
-    """Return how ``index.faiss`` begins, before and after the centroids of its lists; the lists' sizes come next.
+    """Return the header of ``index.faiss``, before and after its centroids; the sizes of its lists follow.
 
-    It is an inverted file whose lists are H3 ancestors, filled in row order. No training is needed, and ids are rows,
-    so FAISS answers in rows of the Parquet files.
+    The index is an inverted file whose lists are H3 ancestors, filled in row order. It needs no training, and its ids
+    are rows of the Parquet files.
 
     Parameters
     ----------
     dim : int
         Width of a vector.
     count : int
-        How many there are.
+        Number of vectors.
     n_lists : int
-        How many lists, none of them empty.
+        Number of lists, none of them empty.
 
     Notes
     -----
-    FAISS can only write an index that is whole in memory. So it writes one of the same size whose centroids and lists
-    are empty, and what it says of their lengths is put right (index_write.cpp: a vector is its length, uint64, and its
-    values; lists in memory are ``full`` and the vector of their sizes, or ``sprs`` where most are empty).
+    FAISS can write only an index that is complete in memory. This writes one of the same size whose centroids and lists
+    are empty, and corrects the lengths in it (index_write.cpp: a vector is its length, uint64, and its values; lists in
+    memory are ``full`` and the vector of their sizes, or ``sprs`` if most are empty).
     """
     faiss = import_faiss()
     quantizer = faiss.IndexFlatIP(dim)
@@ -56,7 +56,7 @@ def index_header(dim: int, count: int, n_lists: int) -> tuple[bytes, bytes]:
 
 
 def gpu_search(index: "Index", k: int) -> BulkSearch | None:
-    """Return an exact search of many queries on the first GPU that FAISS can use; None where there is none."""
+    """Return an exact search for many queries on the first GPU that FAISS can use, or None."""
     try:
         faiss = import_faiss()
     except MissingExtraError:
@@ -71,16 +71,6 @@ def gpu_search(index: "Index", k: int) -> BulkSearch | None:
     return lambda queries: verified_search(index, queries, k, compare, np.float16)
 
 
-def cpu_search(index: "Index", k: int) -> BulkSearch:
-    """Return an exact search of many queries by comparing them with every row, on the CPU."""
-    faiss = import_faiss()
-
-    def compare(queries: NDArray[Any], block: NDArray[Any], most: int) -> Any:
-        return faiss.knn(queries, block, most, metric=faiss.METRIC_INNER_PRODUCT)
-
-    return lambda queries: verified_search(index, queries, k, compare, np.float32)
-
-
 def verified_search(
     index: "Index",
     queries: NDArray[np.float32],
@@ -90,34 +80,34 @@ def verified_search(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the ``k`` most similar rows of each query, exactly, from FAISS's comparisons in float32.
 
-    FAISS gives a few more than k. They are compared again as the tree compares them, and where those left out might
-    still belong to the best, the tree is asked.
+    FAISS returns a few more than k rows, which are compared again in float64. If a row that it left out might be among
+    the k best, the tree is searched.
 
     Parameters
     ----------
     index : Index
     queries : (m, dim) float32
-        Stored vectors: half precision does not change them.
+        Stored vectors, which half precision represents exactly.
     k : int
     compare : function
-        Of queries, a block of rows' vectors and a number: similarities and positions, both (m, number).
+        From queries, the vectors of a block of rows and a number to similarities and positions, both (m, number).
     dtype : type
-        What ``compare`` takes.
+        The type of both arguments of ``compare``.
 
     Returns
     -------
     rows : (m, k) int64
-        -1 where there are fewer.
+        -1 if there are fewer.
     similarity : (m, k) float32
         NaN there.
     """
     most = min(k + _SPARE, len(index))
     best = np.empty((queries.shape[0], 0), np.float32), np.empty((queries.shape[0], 0), np.int64)
-    asked = np.ascontiguousarray(queries, dtype=dtype)
+    converted = np.ascontiguousarray(queries, dtype=dtype)
     for first in range(0, len(index), _BLOCK_ROWS):
         last = min(first + _BLOCK_ROWS, len(index))
         block = np.ascontiguousarray(index.vectors.of_rows(np.arange(first, last)), dtype=dtype)
-        alike, at = compare(asked, block, min(most, last - first))
+        alike, at = compare(converted, block, min(most, last - first))
         both = np.hstack([best[0], alike]), np.hstack([best[1], at + first])
         order = np.argsort(-both[0], axis=1, kind="stable")[:, :most]
         best = np.take_along_axis(both[0], order, 1), np.take_along_axis(both[1], order, 1)

@@ -1,71 +1,48 @@
-"""Geography turned into what the engine understands: disks on the sphere, and ranges of rows."""
-
-from typing import TYPE_CHECKING
+"""Geographic filters as the engine takes them: disks on the sphere, and ranges of rows."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..geo import grid, sphere
-from ..geo.areas import Area, FarFrom, Region
+from ..geo.areas import FarFrom, Region
 from .engine import Ranges
 from .tree import Tree
 
-if TYPE_CHECKING:
-    from shapely.geometry.base import BaseGeometry
-
 MANY_POINTS = 32
-"""Up to so many points are disks, tested one by one; an area of more is turned into ranges of rows."""
+"""Up to this many points become disks, which are tested one by one; more become ranges of rows."""
 
 
 def disks(lon: NDArray[np.float64], lat: NDArray[np.float64], radius_km: float) -> NDArray[np.float64]:
-    """Return a disk round each point, (n, 4) float64: a unit vector, and the radius in radians; none if it is 0."""
+    """Return a disk around each point, (n, 4) float64: unit vector and radius in radians; none if the radius is 0."""
     if radius_km <= 0:
         return np.empty((0, 4))
     radius_rad = np.full((lon.size, 1), radius_km / sphere.EARTH_RADIUS_KM)
     return np.hstack([sphere.unit_vectors(lon, lat), radius_rad])
 
 
-def rows_inside(tree: Tree, shape: "BaseGeometry") -> Ranges:
-    """Return the rows whose centre a shape covers, as ranges.
-
-    Parameters
-    ----------
-    tree : Tree
-        The rows.
-    shape : shapely geometry
-        On the plane, lon in [-180, 180], as :func:`~satclip_index.geo.geojson_shapes.read_shape` gives it.
-
-    Returns
-    -------
-    (m, 2) int64
-        Sorted, disjoint, a gap between each; exactly what ``shapely.intersects_xy`` says of every row.
-    """
-    return rows_in(tree, Area(shape))
-
-
 def away_from(tree: Tree, points: sphere.PointSet, radius_km: float) -> Ranges:
-    """Return the rows, as ranges, at least so far from every one of many points."""
+    """Return the rows at least this far from every one of many points, as ranges."""
     return rows_in(tree, FarFrom(points, radius_km))
 
 
 def rows_in(tree: Tree, region: Region) -> Ranges:
-    """Return the rows whose centre a region holds, as ranges.
+    """Return the rows whose center is in a region, as ranges: (m, 2) int64, sorted, disjoint, with gaps between them.
 
-    From the top of the tree down, nodes that are wholly inside or outside are done with; only the rows of the finest
-    nodes that are neither are looked at one by one.
+    The tree is descended from the top, past nodes that are entirely inside or outside; only the rows of the finest
+    nodes that are neither are tested one by one.
     """
-    nodes, found = tree.nodes, []
+    nodes, ranges = tree.nodes, []
     open_nodes = np.arange(tree.levels[1])
     while True:
         inside, outside = region.holds_caps(*_lon_lat(nodes.point[open_nodes]), nodes.reach[open_nodes])
-        found.append(nodes.rows[open_nodes[inside]])
+        ranges.append(nodes.rows[open_nodes[inside]])
         mixed = open_nodes[~(inside | outside)]
         open_nodes = _members(nodes.children[mixed])
-        if not open_nodes.size:  # there are none, or they are the finest
+        if not open_nodes.size:  # no nodes are mixed, or they are the finest
             break
     rows = _members(nodes.rows[mixed])
     rows = rows[region.holds(*grid.cell_centers(tree.rows.cell[rows]))]
-    return union(*found, np.stack([rows, rows + 1], axis=1))
+    return union(*ranges, np.stack([rows, rows + 1], axis=1))
 
 
 def ranges_of(mask: NDArray[np.bool_]) -> Ranges:
@@ -75,30 +52,30 @@ def ranges_of(mask: NDArray[np.bool_]) -> Ranges:
 
 
 def union(*parts: Ranges) -> Ranges:
-    """Return the rows that any of some ranges hold, sorted and disjoint; a part may be in any order, and overlap."""
-    return _held_by(np.concatenate(parts), 1)
+    """Return the rows in any of the parts, sorted and disjoint; the ranges of a part may overlap, in any order."""
+    return _covered(np.concatenate(parts), 1)
 
 
 def intersection(*parts: Ranges) -> Ranges:
-    """Return the rows that all of some ranges hold, sorted and disjoint; each part must be so, too."""
-    return _held_by(np.concatenate(parts), len(parts))
+    """Return the rows in all of the parts, sorted and disjoint, as each part must be."""
+    return _covered(np.concatenate(parts), len(parts))
 
 
 def complement(ranges: Ranges, n_rows: int) -> Ranges:
-    """Return the rows, of so many, that sorted and disjoint ranges do not hold."""
+    """Return the rows of ``n_rows`` that are in none of some sorted and disjoint ranges."""
     gaps = np.concatenate([[0], ranges.ravel(), [n_rows]]).reshape(-1, 2)
     return gaps[gaps[:, 0] < gaps[:, 1]]
 
 
-def _held_by(ranges: Ranges, least: int) -> Ranges:
-    """Return the rows that at least so many of some ranges hold."""
+def _covered(ranges: Ranges, least: int) -> Ranges:
+    """Return the rows that are in at least this many of some ranges."""
     edges, step = np.unique(ranges, return_inverse=True)
     depth = np.cumsum(np.bincount(step.ravel(), weights=np.tile([1, -1], ranges.shape[0]), minlength=edges.size))
     return edges[ranges_of(depth >= least)]
 
 
 def _members(ranges: Ranges) -> NDArray[np.int64]:
-    """Return every number in some ranges."""
+    """Return every number in some ranges, one range after the other."""
     length = ranges[:, 1] - ranges[:, 0]
     return np.repeat(ranges[:, 1] - np.cumsum(length), length) + np.arange(length.sum())
 

@@ -1,105 +1,91 @@
-"""The greedy choice of points in an order: away from the examples, and apart from one another."""
+"""Greedy selection of points in order of similarity: far from the examples, and apart from each other."""
 
-from collections.abc import Callable
+import sys
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..geo import sphere
+from .search_rules import SearchRules
 
 Columns = dict[str, NDArray[Any]]
-Allowed = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]]
 
 _CHUNK_ROWS = 512  # whose distances to one another are computed at once
 
 
-class Walk:
-    """Takes points in the order in which they come, so long as the rules let it.
+class GreedySelection:
+    """Selects points in the order in which they are added, each one if the rules allow it.
 
     Parameters
     ----------
-    k : int
-        How many to take.
-    examples : PointSet
-        Where the examples are.
-    exclude_within_km : float
-        None is taken nearer than this to an example.
-    apart_km : float
-        None is taken nearer than this to one taken before.
-    allowed : function or None
-        Of lon and lat, (n,) float64: whether each may be taken.
-    min_similarity : float or None
-        None of a lower similarity is taken.
+    rules : SearchRules
+        All of them apply except ``ocean``, which is about cells, and ``min_percentile``.
+    examples : PointSet, optional
+        The points that ``exclude_within_km`` applies to.
     """
 
-    def __init__(
-        self,
-        k: int,
-        examples: sphere.PointSet,
-        exclude_within_km: float,
-        apart_km: float,
-        allowed: Allowed | None,
-        min_similarity: float | None,
-    ) -> None:
-        self._k, self._examples, self._exclude_within_km, self._apart_km = k, examples, exclude_within_km, apart_km
-        self._allowed, self._min_similarity = allowed, min_similarity
-        self._taken: list[Columns] = []
+    def __init__(self, rules: SearchRules, examples: sphere.PointSet | None = None) -> None:
+        self._rules, self._examples = rules, examples
+        self._k = sys.maxsize if rules.k is None else rules.k
+        self._parts: list[Columns] = []
         self._size = 0
         self._points: sphere.PointSet | None = None
 
-    def take(self, rows: Columns) -> bool:
-        """Take what can be taken of the next rows; return whether to go on.
+    def add(self, rows: Columns) -> bool:
+        """Select from the next rows, and return whether further rows could be selected.
 
         Parameters
         ----------
         rows : dict of (n,) array
-            ``lon, lat``, ``similarity``, not ascending from call to call, and whatever else belongs to a row.
+            ``lon, lat``, with a minimum similarity also ``similarity``, which does not rise from call to call, and any
+            other columns.
         """
-        if not self._taken:  # so that there are columns even if there are no rows
-            self._taken.append({name: values[:0] for name, values in rows.items()})
-        read = rows["lon"].size
-        if self._min_similarity is not None:
-            rows = _of(rows, rows["similarity"] >= self._min_similarity)
-        last = rows["lon"].size < read
-        if self._exclude_within_km > 0:
-            rows = _of(rows, self._examples.distance_km(rows["lon"], rows["lat"]) >= self._exclude_within_km)
-        if self._allowed is not None:
-            rows = _of(rows, self._allowed(rows["lon"], rows["lat"]))
-        if self._apart_km > 0:
-            rows = self._away(rows)
+        if not self._parts:  # keeps the columns if no row is selected
+            self._parts.append({name: values[:0] for name, values in rows.items()})
+        size, rules = rows["lon"].size, self._rules
+        if rules.min_similarity is not None:
+            rows = _filter(rows, rows["similarity"] >= rules.min_similarity)
+        is_last = rows["lon"].size < size
+        if rules.exclude_within_km > 0 and self._examples is not None:
+            rows = _filter(rows, self._examples.distance_km(rows["lon"], rows["lat"]) >= rules.exclude_within_km)
+        if rules.area:
+            rows = _filter(rows, rules.area.contains(rows["lon"], rows["lat"]))
+        if rules.apart_km > 0:
+            rows = self._drop_near_selected(rows)
             for first in range(0, rows["lon"].size, _CHUNK_ROWS):
                 if self._size >= self._k:
                     break
-                chunk = self._away({name: values[first : first + _CHUNK_ROWS] for name, values in rows.items()})
-                self._add(_of(chunk, self._apart(chunk)))
+                chunk = {name: values[first : first + _CHUNK_ROWS] for name, values in rows.items()}
+                chunk = self._drop_near_selected(chunk)
+                self._append(_filter(chunk, self._select_apart(chunk)))
         else:
-            self._add(rows)
-        return not last and self._size < self._k
+            self._append(rows)
+        return not is_last and self._size < self._k
 
-    def taken(self) -> Columns:
-        """Return the rows that were taken, at most k."""
-        return {name: np.concatenate([part[name] for part in self._taken])[: self._k] for name in self._taken[0]}
+    def selected(self) -> Columns:
+        """Return the selected rows, at most k."""
+        return {name: np.concatenate([part[name] for part in self._parts])[: self._k] for name in self._parts[0]}
 
-    def _add(self, rows: Columns) -> None:
+    def _append(self, rows: Columns) -> None:
         if rows["lon"].size:
-            self._taken.append(rows)
+            self._parts.append(rows)
             self._size += rows["lon"].size
             self._points = None
 
-    def _away(self, rows: Columns) -> Columns:
-        """Leave out what is too near to a row that was taken."""
+    def _drop_near_selected(self, rows: Columns) -> Columns:
         if not self._size or not rows["lon"].size:
             return rows
         if self._points is None:
-            taken = self.taken()
-            self._points = sphere.PointSet(taken["lon"], taken["lat"])
-        return _of(rows, self._points.distance_km(rows["lon"], rows["lat"]) >= self._apart_km)
+            selected = self.selected()
+            self._points = sphere.PointSet(selected["lon"], selected["lat"])
+        return _filter(rows, self._points.distance_km(rows["lon"], rows["lat"]) >= self._rules.apart_km)
 
-    def _apart(self, rows: Columns) -> NDArray[np.bool_]:
-        """Return which of a few rows to take, the first ones first."""
-        here = sphere.unit_vectors(rows["lon"], rows["lat"])
-        near = sphere.chord_km(np.linalg.norm(here[:, None] - here[None], axis=2)) < self._apart_km
+    def _select_apart(self, rows: Columns) -> NDArray[np.bool_]:
+        """Return which of a few rows are selected, (n,) bool, if only their distances to each other count."""
+        vectors = sphere.unit_vectors(rows["lon"], rows["lat"])
+        chord = np.linalg.norm(vectors[:, None] - vectors[None], axis=2)
+        near = sphere.chord_km(chord) < self._rules.apart_km
         blocked, chosen = np.zeros(near.shape[0], bool), np.zeros(near.shape[0], bool)
         for i in range(blocked.size):
             if not blocked[i]:
@@ -108,5 +94,5 @@ class Walk:
         return chosen
 
 
-def _of(rows: Columns, kept: NDArray[np.bool_]) -> Columns:
-    return {name: values[kept] for name, values in rows.items()}
+def _filter(rows: Columns, mask: NDArray[np.bool_]) -> Columns:
+    return {name: values[mask] for name, values in rows.items()}

@@ -1,7 +1,7 @@
-"""One resolution of an atlas, opened: its rows, their vectors, and the search over them."""
+"""The index of one resolution of an atlas: its cells, their vectors, and the search over them."""
 
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ class Index:
     cells : (n,) uint64
         Ascending; row i is cell i.
     tree : Tree
-        Where the rows are and what lies above them.
+        The rows and their ancestors.
     vectors : Vectors
         The stored embeddings.
     engine : Engine
@@ -51,10 +51,10 @@ class Index:
 
     @classmethod
     def of_folder(cls, folder: Path, entry: ResolutionEntry, dim: int) -> Self:
-        """Return the resolution in a folder, of which the manifest says ``entry``, or raise CorruptAtlasError."""
+        """Return the resolution in a folder, given its entry in the manifest, or raise CorruptAtlasError."""
         tree = Tree.open(folder / "tree.safetensors")
-        whole = tree.rows.cell.size == entry.count and tree.nodes.centroid.shape[1] == dim
-        if not whole or entry.list_res > tree.levels.size - 2:
+        complete = tree.rows.cell.size == entry.count and tree.nodes.centroid.shape[1] == dim
+        if not complete or entry.list_res > tree.levels.size - 2:
             raise CorruptAtlasError(
                 f"{folder} does not hold the {entry.count} rows of its manifest. Build the atlas again."
             )
@@ -62,18 +62,9 @@ class Index:
         return cls(tree, vectors)
 
     def rows_of(self, cells: Cells) -> NDArray[np.int64]:
-        """Return the row of each cell, (n,) int64; -1 where the atlas does not hold it."""
-        order = np.argsort(cells)  # looked up in order, they find what they compare with in cache: three times as fast
+        """Return the row of each cell, (n,) int64; -1 for a cell that is not stored."""
+        order = np.argsort(cells)  # sorted lookups stay in the cache: three times as fast
         rows = np.empty(cells.size, np.int64)
         rows[order] = np.searchsorted(self.cells, cells[order])
-        held = self.cells[np.minimum(rows, self.cells.size - 1)] == cells
-        return np.where(held, rows, -1)
-
-
-class Indexed(Protocol):
-    """An atlas, as far as a picture of it needs one."""
-
-    manifest: Manifest
-
-    def index(self, res: int | None = None) -> Index:
-        """Return one of its resolutions, the finest unless told otherwise."""
+        stored = self.cells[np.minimum(rows, self.cells.size - 1)] == cells
+        return np.where(stored, rows, -1)

@@ -1,6 +1,5 @@
-"""The places like each of many points: the question of ``like``, asked by a table."""
+"""The search of ``like`` for each of many points at once."""
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,32 +7,32 @@ from numpy.typing import NDArray
 
 from ..concurrency import in_order
 from ..geo import grid, sphere
-from .engine import Filter
+from .embedding_source import EmbeddingSource
+from .engine import Ranges
 from .geo_filters import disks
-from .index import Index
 from .nearest_neighbors import GROUP_ABOVE
-from .place_vectors import VectorsOf
+from .search_rules import SearchRules
 from .tree import run_starts
 
-_CHUNK = 256  # points that a thread takes at a time
+_CHUNK = 256  # points per thread at a time
 
 
 @dataclass(frozen=True, slots=True)
-class Lookalikes:
-    """The rows of an index that are like each of some points.
+class PointMatches:
+    """The rows of an index that are similar to each of some points, one point after the other.
 
     Attributes
     ----------
     count : (n,) int64
-        How many there are for each point.
+        Number of matches of each point.
     rank : (m,) int64
-        1 for the most similar to a point; those of a point lie together.
+        1 for the most similar match of a point.
     row : (m,) int64
-        Of the index.
+        Row of the index.
     similarity : (m,) float32
         Inner product of the stored vectors, in [-1, 1].
     distance_km : (m,) float64
-        Great-circle distance from the point to the centre of the row's cell.
+        Great-circle distance from the point to the center of the row's cell.
     """
 
     count: NDArray[np.int64]
@@ -44,63 +43,63 @@ class Lookalikes:
 
 
 def like_points(
-    index: Index,
-    vectors_of: VectorsOf,
+    atlas: EmbeddingSource,
+    res: int,
     lon: NDArray[np.float64],
     lat: NDArray[np.float64],
+    rules: SearchRules,
     *,
-    k: int,
-    exclude_within_km: float,
-    where: Filter,
-) -> Lookalikes:
-    """Return what ``like`` answers to each point on its own, all points being searched for together.
+    rows: Ranges | None = None,
+) -> PointMatches:
+    """Return the results of :meth:`Atlas.like` for each point on its own.
 
     Parameters
     ----------
-    index : Index
-    vectors_of : function of (m,) uint64 to (m, dim) float32
-        The stored vectors of some cells.
+    atlas : EmbeddingSource
+    res : int
+        The resolution to search, one of the atlas.
     lon, lat : (n,) float64
-        Degrees, checked.
-    k : int
-        Answers to each point.
-    exclude_within_km : float
-        No answer is nearer than this to its point.
-    where : Filter
-        The other rules, but for ``away``.
+        Degrees; lon in [-180, 180], lat in [-90, 90].
+    rules : SearchRules
+        ``k`` is required. ``exclude_within_km`` applies to the point that a search is for.
+    rows : (r, 2) int64, optional
+        The only rows that may be matches, as sorted disjoint ranges.
     """
-    cells, inverse = np.unique(grid.cells_of_points(lon, lat, index.res), return_inverse=True)
-    queries = vectors_of(cells)[inverse]
-    # Side by side in the tree, side by side in time.
+    assert rules.k is not None
+    index, k = atlas.index(res), rules.k
+    where, away_rad = rules.to_filter(index, rows=rows), rules.exclude_within_km / sphere.EARTH_RADIUS_KM
+    cells, inverse = np.unique(grid.cells_of_points(lon, lat, res), return_inverse=True)
+    queries = atlas.vectors_of(cells)[inverse]
+    # Points that are close together in the tree are searched together.
     order = np.argsort(inverse, kind="stable")
-    points, away_rad = sphere.unit_vectors(lon, lat), exclude_within_km / sphere.EARTH_RADIUS_KM
-    parts = np.array_split(order, max(1, -(-order.size // _CHUNK)))
-    together = where.apart_rad == 0 and where.least == -math.inf
+    points = sphere.unit_vectors(lon, lat)
+    chunks = np.array_split(order, max(1, -(-order.size // _CHUNK)))
+    in_groups = rules.apart_km == 0 and rules.min_similarity is None
 
-    def answer(some: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        if together:
-            start = run_starts(grid.ancestors(cells[inverse[some]], max(0, index.res - GROUP_ABOVE)))
+    def search_chunk(chunk: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        if in_groups:
+            start = run_starts(grid.ancestors(cells[inverse[chunk]], max(0, res - GROUP_ABOVE)))
             rows, similarity = index.engine.nearest(
-                queries[some], start, min(k, len(index)), where, points=points[some], away_rad=away_rad
+                queries[chunk], start, min(k, len(index)), where, points=points[chunk], away_rad=away_rad
             )
             return [(row[row >= 0], alike[row >= 0]) for row, alike in zip(rows, similarity, strict=True)]
-        found = []
-        for i in some:
-            away = disks(lon[i : i + 1], lat[i : i + 1], exclude_within_km)
-            top = index.engine.top(queries[i], k, replace(where, away=away if away.size else None))
-            found.append((top.rows, top.similarity))
-        return found
+        matches = []
+        for i in chunk:
+            away = disks(lon[i : i + 1], lat[i : i + 1], rules.exclude_within_km)
+            hits = index.engine.top(queries[i], k, replace(where, away=away if away.size else None))
+            matches.append((hits.rows, hits.similarity))
+        return matches
 
-    answers = [one for part in in_order(answer, parts) for one in part]
-    answers = [answers[at] for at in np.argsort(order, kind="stable")]
-    count = np.array([rows.size for rows, _ in answers], dtype=np.int64)
-    row = np.concatenate([rows for rows, _ in answers] or [np.empty(0, np.int64)])
+    matches = [match for chunk in in_order(search_chunk, chunks) for match in chunk]
+    matches = [matches[at] for at in np.argsort(order, kind="stable")]
+    count = np.array([rows.size for rows, _ in matches], dtype=np.int64)
+    row = np.concatenate([rows for rows, _ in matches] or [np.empty(0, np.int64)])
     point = np.repeat(np.arange(lon.size), count)
     to_lon, to_lat = grid.cell_centers(index.cells[row])
-    return Lookalikes(
+    return PointMatches(
         count=count,
         rank=np.arange(row.size) - np.repeat(np.cumsum(count) - count, count) + 1,
         row=row,
-        similarity=np.concatenate([alike for _, alike in answers] or [np.empty(0, np.float32)]),
+        similarity=np.concatenate([alike for _, alike in matches] or [np.empty(0, np.float32)]),
         distance_km=sphere.distances_km(lon[point], lat[point], to_lon, to_lat),
     )

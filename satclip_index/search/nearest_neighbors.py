@@ -1,4 +1,4 @@
-"""The nearest neighbours of many cells at once, and how near the nearest are: what is unusual."""
+"""The nearest neighbors of many cells at once."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,17 +11,16 @@ from ..errors import QueryError
 from ..geo import grid, sphere
 from ..progress import Progress
 from . import faiss_index
-from .engine import Filter
-from .index import Index
-from .place_vectors import VectorsOf
+from .embedding_source import EmbeddingSource
+from .search_rules import SearchRules
 from .tree import run_starts
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_CHUNK = 512  # queries that a thread takes at a time
-_GPU_CHUNK = 1 << 14  # each takes all rows to the GPU once
-GROUP_ABOVE = 1  # cells of one parent, at most seven, are searched together: measured, more gain less than they cost
+_CHUNK = 512  # queries per thread at a time
+_GPU_CHUNK = 1 << 14  # queries per copy of all rows to the GPU
+GROUP_ABOVE = 1  # cells of one parent, at most seven, are searched together; larger groups measured slower
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +30,15 @@ class Nearest:
     Attributes
     ----------
     cell : (n,) uint64
-        The cells asked about, in the order given.
+        The query cells, in the order given.
     neighbor : (n, k) uint64
-        The most similar first, ties by cell; 0 where fewer than k qualify.
+        Their neighbors, the most similar first, ties by cell; 0 where fewer than k qualify.
     similarity : (n, k) float32
         Inner products of stored vectors, in [-1, 1]; NaN where fewer qualify.
     exact : bool
-        Whether comparing every pair would give the same.
+        Whether this is the result of comparing every pair.
     method : str
-        What found them.
+        How the neighbors were found.
     """
 
     cell: grid.Cells
@@ -72,54 +71,52 @@ class Nearest:
 
 
 def nearest_cells(
-    index: Index,
+    atlas: EmbeddingSource,
     cells: grid.Cells,
-    vectors_of: VectorsOf,
-    k: int,
-    where: Filter,
+    res: int,
+    rules: SearchRules,
     *,
-    away_km: float = 0.0,
     progress: Progress | None = None,
 ) -> Nearest:
-    """Return the most similar rows of many cells.
+    """Return the cells of a resolution that are most similar to each of many cells.
 
     Parameters
     ----------
-    index : Index
-        What is searched.
+    atlas : EmbeddingSource
     cells : (n,) uint64
-        Of its resolution.
-    vectors_of : function of (m,) uint64 to (m, dim) float32
-        The stored vectors of some cells.
-    k : int
-        Neighbours of each.
-    where : Filter
-        Which rows may be neighbours: its ``land_only`` and ``ranges``.
-    away_km : float
-        No neighbour is nearer than this; at 0, the nearest neighbour of a cell is itself.
+        Cells of one resolution.
+    res : int
+        That resolution, one of the atlas.
+    rules : SearchRules
+        ``k``, which is required; ``exclude_within_km``, the minimum distance between a cell and its neighbors (at 0,
+        the nearest neighbor of a cell is itself); ``area`` and ``ocean``. Other rules cannot be set.
     progress : function of (done, total), optional
     """
-    plain = not where.land_only and where.ranges is None and away_km == 0
-    search = faiss_index.gpu_search(index, k) if plain else None
+    assert rules.k is not None
+    index, k = atlas.index(res), rules.k
+    where, away_rad = rules.to_filter(index), rules.exclude_within_km / sphere.EARTH_RADIUS_KM
+    unrestricted = not where.land_only and where.ranges is None and away_rad == 0
+    search = faiss_index.gpu_search(index, k) if unrestricted else None
     method = "tree" if search is None else "FAISS on the GPU, verified and re-ranked"
     order = np.argsort(cells, kind="stable")
     rows = np.empty((cells.size, k), dtype=np.int64)
     similarity = np.empty((cells.size, k), dtype=np.float32)
 
-    def answer(some: NDArray[np.int64]) -> int:
-        queries = vectors_of(cells[some])
+    def search_chunk(chunk: NDArray[np.int64]) -> int:
+        queries = atlas.vectors_of(cells[chunk])
         if search is not None:
-            rows[some], similarity[some] = search(queries)
-            return int(some.size)
-        start = run_starts(grid.ancestors(cells[some], max(0, index.res - GROUP_ABOVE)))
-        points = sphere.unit_vectors(*grid.cell_centers(cells[some]))
-        away_rad = away_km / sphere.EARTH_RADIUS_KM
-        rows[some], similarity[some] = index.engine.nearest(queries, start, k, where, points=points, away_rad=away_rad)
-        return int(some.size)
+            rows[chunk], similarity[chunk] = search(queries)
+            return int(chunk.size)
+        start = run_starts(grid.ancestors(cells[chunk], max(0, index.res - GROUP_ABOVE)))
+        points = sphere.unit_vectors(*grid.cell_centers(cells[chunk]))
+        rows[chunk], similarity[chunk] = index.engine.nearest(
+            queries, start, k, where, points=points, away_rad=away_rad
+        )
+        return int(chunk.size)
 
-    done, chunk = 0, _CHUNK if search is None else _GPU_CHUNK
-    parts = np.array_split(order, max(1, -(-order.size // chunk)))
-    for size in in_order(answer, parts, workers=1 if search is not None else None):
+    done, chunk_size = 0, _CHUNK if search is None else _GPU_CHUNK
+    chunks = np.array_split(order, max(1, -(-order.size // chunk_size)))
+    for size in in_order(search_chunk, chunks, workers=1 if search is not None else None):
         done += size
         if progress:
             progress(done, cells.size)

@@ -1,4 +1,4 @@
-"""Principal components of an atlas's embeddings: a few numbers that say most of what the vectors do."""
+"""The principal components of an atlas's embeddings."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,23 +13,23 @@ from ..storage.tensor_files import map_tensors, write_tensors
 from .index import Index
 
 COMPONENTS_NAME = "components.safetensors"
-_MOST_CELLS = 50_000  # what the components are fitted on
-_SHARES_TOLD = 16
-_ROWS_AT_ONCE = 1024  # far from each other: with what the system maps around each, 64 MB
+_MOST_CELLS = 50_000  # that components are fitted on
+_LISTED_SHARES = 16
+_ROWS_AT_ONCE = 1024  # scattered rows: with the pages that the system reads ahead, 64 MB
 
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """Directions in which embeddings vary, the one of greatest variance first.
+    """The principal components of embeddings, in order of decreasing variance.
 
     Attributes
     ----------
     mean : (dim,) float32
-        Of the embeddings that they were fitted on.
+        Mean of the embeddings that were fitted.
     components : (dim, dim) float32
-        One direction a row, of unit length; its entry of greatest magnitude is positive.
+        One component per row, a unit vector whose entry of greatest magnitude is positive.
     variance : (dim,) float32
-        Of those embeddings along each.
+        Variance of these embeddings along each component.
     """
 
     mean: NDArray[np.float32]
@@ -38,7 +38,7 @@ class Components:
 
     @classmethod
     def fit(cls, embedding: NDArray[np.float32]) -> Self:
-        """Return the components of embeddings, (n, dim); n at least 1; the same bits on any number of threads."""
+        """Return the components of embeddings, (n, dim), n at least 1; bits do not depend on the number of threads."""
         from ..encoder.deterministic import eigen_decomposition, gram_matrix
 
         vectors = embedding.astype(np.float64)
@@ -52,7 +52,7 @@ class Components:
 
     @classmethod
     def open(cls, root: Path, dim: int) -> Self:
-        """Return the components of the atlas at ``root``, or raise CorruptAtlasError."""
+        """Return the components of the atlas in a folder, or raise CorruptAtlasError."""
         path = root / COMPONENTS_NAME
         tensors = map_tensors(path)
         expected = {"mean": (dim,), "components": (dim, dim), "variance": (dim,)}
@@ -61,7 +61,7 @@ class Components:
         return cls(**tensors)
 
     def write(self, root: Path) -> None:
-        """Write them into the folder of an atlas."""
+        """Write the components into the folder of an atlas."""
         tensors = {"mean": self.mean, "components": self.components, "variance": self.variance}
         write_tensors(root / COMPONENTS_NAME, tensors)
 
@@ -73,7 +73,7 @@ class Components:
         embedding : (n, dim) float32
             Unit vectors.
         count : int
-            How many components: 1 to dim.
+            Number of components, from 1 to dim.
 
         Returns
         -------
@@ -82,26 +82,26 @@ class Components:
         Raises
         ------
         QueryError
-            If there are not so many components.
+            If ``count`` is out of range.
         """
         first = self.components[: check_count(count, self.mean.size)]
         projected: NDArray[np.float32] = embedding @ first.T - first @ self.mean
         return projected
 
     def shares(self) -> list[float]:
-        """Return the share of all variance that each of the first components has."""
-        return [round(float(share), 6) for share in self.variance[:_SHARES_TOLD] / max(self.variance.sum(), 1e-30)]
+        """Return the share of the total variance of each of the first components."""
+        return [round(float(share), 6) for share in self.variance[:_LISTED_SHARES] / max(self.variance.sum(), 1e-30)]
 
 
 def check_count(count: int, dim: int) -> int:
-    """Return ``count``, or raise QueryError if there are not so many components."""
+    """Return ``count``, or raise QueryError if it is not between 1 and ``dim``."""
     return check_whole_number("components", count, high=dim)
 
 
 def write_components(root: Path, index: Index) -> dict[str, Any]:
-    """Fit components on a resolution of an atlas, write them into its folder and return what the manifest says.
+    """Fit components on a resolution of an atlas, write them into its folder, and return their manifest entry.
 
-    They are fitted on its land cells, or on all where none is land: on 50,000 at most, evenly spaced.
+    They are fitted on land cells, or on all cells if none are on land: on 50,000 at most, evenly spaced.
     """
     land = np.flatnonzero(index.tree.rows.land)
     rows = land if land.size else np.arange(len(index))
@@ -109,7 +109,7 @@ def write_components(root: Path, index: Index) -> dict[str, Any]:
     vectors = np.empty((picked.size, index.vectors.dim), np.float32)
     for start in range(0, picked.size, _ROWS_AT_ONCE):
         vectors[start : start + _ROWS_AT_ONCE] = index.vectors.of_rows(picked[start : start + _ROWS_AT_ONCE])
-        index.vectors.let_go()
+        index.vectors.release_pages()
     fitted = Components.fit(vectors)
     fitted.write(root)
     on = "land cells" if land.size else "cells"

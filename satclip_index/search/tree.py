@@ -1,4 +1,4 @@
-"""The H3 hierarchy as a metric tree: a ball around every ancestor's vectors, and a cap around its place on Earth."""
+"""The H3 hierarchy as a metric tree: a ball around the vectors of every ancestor, and a cap around its cells."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,32 +11,32 @@ from ..errors import CorruptAtlasError
 from ..geo import grid, sphere
 from ..storage.tensor_files import map_tensors
 
-_MARGIN_RAD = 1e-9  # far above the float64 rounding of an angle from a chord
-_COSINE_ERROR = 1e-13  # far above that of a cosine of unit vectors summed in float64
+_MARGIN_RAD = 1e-9  # far above the float64 error of an angle from a chord
+_COSINE_ERROR = 1e-13  # far above the float64 error of the cosine of unit vectors
 
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
-    """Ancestors that have rows, in order of resolution and then of rows: one row of each array a node.
+    """The ancestors of stored cells, ordered by resolution and then by row; element i of each array is node i.
 
     Attributes
     ----------
     rows : (n, 2) int64
-        First row, and the row behind the last.
+        First row, and one past the last.
     children : (n, 2) int64
-        First node one resolution finer, and the node behind the last; equal at the finest.
+        First node one resolution finer, and one past the last; equal at the finest.
     centroid : (n, dim) float16
-        Direction of the sum of its vectors.
+        Direction of the sum of the node's vectors.
     scale : (n,) float64
-        One over the length that rounding left the centroid.
+        Reciprocal of the centroid's length after rounding.
     radius : (n,) float64
-        Radians: no row's vector is further from the centroid.
+        Radians; an upper bound of the angle between the centroid and the vector of a row.
     point : (n, 3) float64
-        Unit vector of a place amid its rows.
+        Unit vector of a point in the middle of the rows.
     reach : (n,) float64
-        Radians: no row's centre is further from the point.
+        Radians; an upper bound of the distance between that point and the center of a row.
     land : (n,) uint8
-        Whether any row is land.
+        Whether any row is on land.
     """
 
     rows: NDArray[np.int64]
@@ -54,7 +54,7 @@ class Nodes:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What the search knows of every row: cell, (n,) uint64; unit vector of its centre, (n, 3) float64; land."""
+    """The rows: cell, (n,) uint64; unit vector of its center, (n, 3) float64; whether it is on land, (n,) uint8."""
 
     cell: grid.Cells
     point: NDArray[np.float64]
@@ -63,10 +63,16 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """The rows of one resolution and the nodes over them.
+    """The rows of one resolution and the nodes above them.
 
-    ``levels`` is (n_levels + 1,) int64, the first node of each resolution from 0 on; ``norm_slack`` the most that a
-    stored vector's length differs from 1.
+    Attributes
+    ----------
+    rows : Rows
+    nodes : Nodes
+    levels : (n_levels + 1,) int64
+        The first node of each resolution, from 0, and the number of nodes.
+    norm_slack : float
+        Maximum difference between 1 and the norm of a stored vector.
     """
 
     rows: Rows
@@ -81,7 +87,7 @@ class Tree:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Return the tree in a file, mapped into memory; raise CorruptAtlasError if it is not one."""
+        """Return the tree in a file, mapped into memory, or raise CorruptAtlasError."""
         tensors = map_tensors(path)
         try:
             rows = Rows(**{item.name: tensors[f"rows.{item.name}"] for item in fields(Rows)})
@@ -92,7 +98,7 @@ class Tree:
 
 
 def deepest_level(res: int) -> int:
-    """Return the resolution of the leaves over rows of a resolution: one up, of at most seven rows."""
+    """Return the resolution of the leaves, one coarser than the rows: each has at most seven rows."""
     return max(0, res - 1)
 
 
@@ -104,9 +110,9 @@ def grow(
     lat: NDArray[np.float64],
     land: NDArray[np.bool_],
 ) -> tuple[Rows, list[Nodes], float]:
-    """Return what a shard adds to the tree of its resolution, as if it were alone.
+    """Return the tree of one shard.
 
-    Ancestors that it holds in part only are merged with the other parts by :func:`merge_nodes`.
+    Nodes of ancestors that have cells in several shards are merged by :func:`merge_nodes`.
 
     Parameters
     ----------
@@ -115,19 +121,19 @@ def grow(
     cells : (n,) uint64
         Ascending.
     vectors : (n, dim) float32
-        What is stored of each.
+        Stored vectors.
     lon, lat : (n,) float64
-        Their centres, degrees.
+        Centers of the cells, degrees.
     land : (n,) bool
-        Which are land.
+        Whether each cell is on land.
 
     Returns
     -------
     rows : Rows
     levels : list of Nodes
-        The ancestors of each resolution from 0 on; children are counted from the first of the resolution below.
+        The ancestors of each resolution, from 0; ``children`` counts from the first node of the next resolution.
     slack : float
-        The most that a vector's length differs from 1.
+        Maximum difference between 1 and the norm of a vector.
     """
     from . import tree_kernels
 
@@ -135,7 +141,7 @@ def grow(
     length = tree_kernels.lengths(vectors)
     sums, start = vectors, np.arange(cells.size + 1)
     levels: list[Nodes] = []
-    for coarser_res in reversed(range(deepest_level(res) + 1)):  # the sum of an ancestor is that of its children
+    for coarser_res in reversed(range(deepest_level(res) + 1)):  # the sum of a node is that of its children
         coarser = run_starts(grid.ancestors(cells, coarser_res))
         below = np.searchsorted(start, coarser)
         sums, start = tree_kernels.sums(sums, below), coarser
@@ -147,7 +153,7 @@ def grow(
 
 
 def run_starts(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Return where each run of equal keys begins, and how many keys there are."""
+    """Return the start of each run of equal keys, and the number of keys."""
     return np.concatenate([[0], np.flatnonzero(keys[1:] != keys[:-1]) + 1, [keys.size]])
 
 
@@ -158,20 +164,20 @@ def make_nodes(
     sums: NDArray[np.float64],
     start: NDArray[np.int64],
 ) -> Nodes:
-    """Return the ancestors of a resolution over some rows, without their children.
+    """Return the nodes of one resolution above some rows, without their children.
 
     Parameters
     ----------
     rows : Rows
         At least one, ascending by cell.
     vectors : (n, dim) float32
-        What is stored of each: close to unit length.
+        Stored vectors, close to unit length.
     length : (n,) float64
         Their lengths.
     sums : (m, dim) float64
-        The sum of the vectors below each ancestor.
+        The sum of the vectors of each node.
     start : (m + 1,) int64
-        The first row of each ancestor, and n.
+        The first row of each node, and n.
     """
     from . import tree_kernels
 
@@ -202,14 +208,15 @@ def make_nodes(
 def merge_nodes(parts: Nodes, first: NDArray[np.int64]) -> Nodes:
     """Return one node for each run of nodes that are parts of the same ancestor.
 
-    Its ball and its cap hold those of its parts, and so all rows; they may be larger than :func:`make_nodes` has them.
+    Its ball and its cap contain those of its parts, and therefore all rows; they may be larger than with
+    :func:`make_nodes`.
 
     Parameters
     ----------
     parts : Nodes
-        Rows and children of a run follow each other.
+        Rows and children of a run are adjacent.
     first : (m,) int64
-        The first part of each.
+        The first part of each node.
     """
     from . import tree_kernels
 
@@ -239,7 +246,7 @@ def merge_nodes(parts: Nodes, first: NDArray[np.int64]) -> Nodes:
 
 
 def _directions(points: NDArray[np.float64], start: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the direction of the sum of each run of points; of the first of a run where they cancel out."""
+    """Return the direction of the sum of each run of points, or the first point if the sum is zero."""
     sums = np.add.reduceat(points, start[:-1], axis=0)
     cancelled = np.linalg.norm(sums, axis=1) < 1e-6
     sums[cancelled] = points[start[:-1][cancelled]]
@@ -250,9 +257,9 @@ def _directions(points: NDArray[np.float64], start: NDArray[np.int64]) -> NDArra
 def _greatest_angle(
     points: NDArray[np.float64], directions: NDArray[np.float64], start: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return, for each run, the greatest angle between its direction and one of its points, rounded outwards.
+    """Return the greatest angle between the direction of each run and one of its points, rounded up.
 
-    From half the chord of unit vectors, which keeps its digits where an arc cosine would not.
+    It is computed from half the chord, which is more accurate at small angles than the arc cosine.
     """
     apart = points - np.repeat(directions, np.diff(start), axis=0)
     greatest = np.maximum.reduceat(np.einsum("ij,ij->i", apart, apart), start[:-1])

@@ -1,4 +1,4 @@
-"""The stored vectors, read where they lie in ``index.faiss``."""
+"""The stored vectors, mapped into memory from ``index.faiss``."""
 
 import mmap
 from pathlib import Path
@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from ..errors import CorruptAtlasError
 
 _ROWS_AT_ONCE = 4096  # bounds the memory of their half-precision copies
-_ID_BYTES = 8  # FAISS keeps an int64 id behind each list's codes
+_ID_BYTES = 8  # FAISS stores int64 ids after each list's codes
 
 
 class Vectors:
-    """Half-precision vectors of an index file, mapped into memory: opened at once, shared between processes.
+    """Half-precision vectors of an index file, mapped into memory, which processes share.
 
     Parameters
     ----------
     path : Path
-        An inverted-list file with an fp16 scalar quantizer, its lists filled in row order.
+        A FAISS inverted file with an fp16 scalar quantizer, its lists filled in row order.
     codes_offset : int
-        Byte at which the first list's codes start.
+        Byte offset of the first list's codes.
     start : (n_lists + 1,) int64
         First row of each list, and the number of rows.
     dim : int
@@ -30,9 +30,9 @@ class Vectors:
     Attributes
     ----------
     codes : (n,) uint16
-        Half-precision values by their bits, ids between them.
+        Bits of half-precision values, with the ids of each list after its values.
     first : (n_lists,) int64
-        Where in ``codes`` each list's first vector begins.
+        Position in ``codes`` of each list's first vector.
 
     Notes
     -----
@@ -54,17 +54,17 @@ class Vectors:
         return int(self.start[-1])
 
     def first_code(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return where in ``codes`` the vector of each row begins, (n,) int64."""
+        """Return the position in ``codes`` of each row's vector, (n,) int64."""
         lists = np.searchsorted(self.start, rows, side="right") - 1
         return self.first[lists] + (rows - self.start[lists]) * self.dim
 
-    def let_go(self) -> None:
-        """Take the pages read so far out of this process's memory; they are read again when they are used again."""
+    def release_pages(self) -> None:
+        """Release the memory of the pages read so far; the next access reads them again."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self._file.madvise(mmap.MADV_DONTNEED)
 
     def ids_of_rows(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the id that FAISS gives each row: itself."""
+        """Return the FAISS id of each row, which is the row itself in a valid file."""
         lists = np.searchsorted(self.start, rows, side="right") - 1
         behind = self.first[lists] + np.diff(self.start)[lists] * self.dim
         words = _ID_BYTES // 2
@@ -73,7 +73,7 @@ class Vectors:
         return ids[:, 0]
 
     def of_rows(self, rows: NDArray[np.int64], dtype: type[np.floating] = np.float32) -> NDArray[Any]:
-        """Return the vectors of some rows, (n, dim) float32 or what is asked for, in the order asked for."""
+        """Return the vectors of some rows, (n, dim) of the given type, in the given order."""
         first, out = self.first_code(rows), np.empty((rows.size, self.dim), dtype)
         windows = np.lib.stride_tricks.sliding_window_view(self.codes, self.dim)
         for start in range(0, rows.size, _ROWS_AT_ONCE):

@@ -1,4 +1,4 @@
-"""DuckDB over an atlas: every cell as a row, every embedding as a column, similarity as a function."""
+"""DuckDB over an atlas: a table of all cells with their embeddings, and functions for similarity and search."""
 
 import weakref
 from pathlib import Path
@@ -28,12 +28,12 @@ from ._functions import functions
 _CATALOG = "satclip"
 _COLUMNS = "res, cell, lon, lat, land, norm, embedding"
 
-# Cells are whole numbers or text. Overloads by type would be the other way, but a name given in the same SELECT has no
-# type yet when DuckDB chooses among them.
+# Cells are whole numbers or text. Macros overloaded by type do not work: an alias of the same SELECT has no type yet
+# when DuckDB chooses the overload.
 _CELL = """TRY_CAST(
     if(typeof(cell) = 'VARCHAR', regexp_replace(cell::VARCHAR, '^(0[xX])?', '0x'), cell::VARCHAR) AS UBIGINT)"""
 
-# The first are as DuckDB's H3 extension names them.
+# The first have the names of DuckDB's H3 extension.
 _MACROS = {
     "h3_latlng_to_cell": "(lat, lng, res) AS {f}cell(lng::DOUBLE, lat::DOUBLE, res::BIGINT)",
     "h3_cell_to_parent": "(cell, res) AS {f}parent({cell}, res::BIGINT)",
@@ -45,12 +45,12 @@ _MACROS = {
     "satclip_cell": "(lon, lat, res := NULL) AS {f}cell(lon::DOUBLE, lat::DOUBLE, COALESCE(res, {finest})::BIGINT)",
     "satclip_embedding": "(cell) AS {f}embedding({cell})",
     "satclip_embed": "(lon, lat) AS {f}embed(lon::DOUBLE, lat::DOUBLE)",
-    # In double precision, and rounded once: the very number that the search gives.
+    # In double precision, and rounded once: exactly the similarity of the search.
     "satclip_similarity": "(a, b) AS array_inner_product(a::FLOAT[{dim}]::DOUBLE[{dim}], "
     "b::FLOAT[{dim}]::DOUBLE[{dim}])::FLOAT",
     "satclip_percentile": "(similarity, res := NULL) AS "
     "{f}percentile(similarity::FLOAT, COALESCE(res, {finest})::BIGINT)",
-    # Haversine, which keeps its digits at small distances (Sinnott 1984).
+    # The haversine formula, which is accurate at small distances (Sinnott 1984).
     "satclip_distance_km": """(lon1, lat1, lon2, lat2) AS CASE WHEN lon1 + lat1 + lon2 + lat2 IS NOT NULL THEN
         2 * {radius} * asin(least(1.0, sqrt(power(sin(radians(lat2 - lat1) / 2), 2)
         + cos(radians(lat1)) * cos(radians(lat2)) * power(sin(radians(lon2 - lon1) / 2), 2)))) END""",
@@ -68,59 +68,60 @@ def connect(
     read_only: bool = True,
     safe: bool = False,
 ) -> Connection:
-    """Return a DuckDB connection that knows the atlas.
+    """Return a DuckDB connection with the tables and functions of an atlas.
 
     Parameters
     ----------
     atlas : str, Path or Atlas
         The atlas, or its folder.
     database : str or Path
-        A DuckDB file to work in, or ``:memory:``.
+        The DuckDB database to open: a file, or ``:memory:``.
     read_only : bool
-        Whether that file may only be read. Memory can always be written to.
+        Open that file read-only. A database in memory is always writable.
     safe : bool
-        Shut everything else out, for queries that are not your own: no file, no network, no extension, no Python
-        variable, and no setting that could be changed back. The atlas is there to be read.
+        For untrusted SQL: queries can read the atlas, but no files, network, extensions or Python variables, and cannot
+        change these settings.
 
     Returns
     -------
     duckdb.DuckDBPyConnection
         View ``cells`` has columns res UTINYINT, cell UBIGINT, lon, lat DOUBLE, land BOOLEAN, norm FLOAT, embedding
         FLOAT[dim]. ``places_like(lon, lat, k := 10, res := NULL, exclude_within_km := 500, apart_km := 300, ocean :=
-        false, "where" := NULL)`` is a table, also in a LATERAL join: what :meth:`Atlas.like` answers to a point, with
-        columns rank, cell, lon, lat, land, similarity, percentile, distance_km; ``"where"`` is a condition over the
-        columns of ``cells``. Functions ``satclip_cell(lon, lat, res := NULL)``, ``satclip_embedding(cell)`` as stored,
-        ``satclip_embed(lon, lat)`` of the point itself, ``satclip_similarity(a, b)``, ``satclip_percentile(similarity,
-        res := NULL)``, ``satclip_distance_km(lon, lat, lon, lat)``; and, named as in DuckDB's H3 extension, whose own
-        come first if it is loaded, ``h3_latlng_to_cell(lat, lng, res)``, ``h3_cell_to_parent``, ``h3_cell_to_lat``,
-        ``h3_cell_to_lng``, ``h3_get_resolution``, ``h3_h3_to_string`` and ``h3_string_to_h3``.
+        false, "where" := NULL)`` is a table macro, also in a LATERAL join: the results of :meth:`Atlas.like` for a
+        point, with columns rank, cell, lon, lat, land, similarity, percentile, distance_km; ``"where"`` is a condition
+        on the columns of ``cells``. Functions: ``satclip_cell(lon, lat, res := NULL)``, ``satclip_embedding(cell)`` as
+        stored, ``satclip_embed(lon, lat)`` of the point itself, ``satclip_similarity(a, b)``,
+        ``satclip_percentile(similarity, res := NULL)``, ``satclip_distance_km(lon, lat, lon, lat)``; and, as in
+        DuckDB's H3 extension, whose functions take precedence if it is loaded, ``h3_latlng_to_cell(lat, lng, res)``,
+        ``h3_cell_to_parent``, ``h3_cell_to_lat``, ``h3_cell_to_lng``, ``h3_get_resolution``, ``h3_h3_to_string`` and
+        ``h3_string_to_h3``.
 
     Raises
     ------
     AtlasNotFoundError, CorruptAtlasError
-        As :func:`open_atlas`.
+        As in :func:`open_atlas`.
     QueryError
         If the database cannot be opened.
 
     Notes
     -----
-    The names are in a catalog of their own, ``satclip``, which comes last in the search path: a table of yours called
-    ``cells`` hides ours, which is ``satclip.cells``. So it is in a cursor, which has no search path yet.
+    The names are in a catalog ``satclip``, which comes last in the search path: your own table ``cells`` hides
+    ``satclip.cells``. A cursor starts without that search path.
     """
     atlas = atlas if isinstance(atlas, Atlas) else open_atlas(atlas)
     in_memory = str(database) == ":memory:"
     connection = open_database(database, read_only=read_only and not in_memory)
     try:
         with query_errors():
-            _furnish(connection, atlas, safe)
+            _add_atlas(connection, atlas, safe)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _furnish(connection: Connection, atlas: Atlas, safe: bool) -> None:
-    """Give a connection the view, the functions and the macros, in a catalog that is searched last."""
+def _add_atlas(connection: Connection, atlas: Atlas, safe: bool) -> None:
+    """Add the view, the functions and the macros to a connection, in a catalog that is searched last."""
     databases = {name for (name,) in connection.execute("SELECT database_name FROM duckdb_databases()").fetchall()}
     number = next(i for i in range(1, 1 << 16) if _catalog(i) not in databases)
     catalog, own = _catalog(number), quoted(str(connection.execute("SELECT current_database()").fetchall()[0][0]))
@@ -130,32 +131,32 @@ def _furnish(connection: Connection, atlas: Atlas, safe: bool) -> None:
         cells = _register_cells(connection, atlas)
     else:
         connection.execute(f"CREATE VIEW {cells} AS {_select_cells(atlas)}")
-    of = weakref.ref(connection)  # what the database holds must not hold the database
+    reference = weakref.ref(connection)  # a function of the database must not keep the database alive
 
     def rows_where(res: int, condition: str) -> Ranges:
-        opened = of()
-        if opened is None:
+        original = reference()
+        if original is None:
             raise QueryError('The connection that knows "where" is closed; ask one that is open.')
-        with opened.cursor() as cursor:
+        with original.cursor() as cursor:
             if safe:
                 _register_cells(cursor, atlas)
             check_condition(cursor, condition, cells)
             query = f"SELECT cell FROM {cells} WHERE res = {res} AND ({condition}\n)"
-            found = [batch.column(0) for batch in Answer(cursor, query).to_arrow_reader()]
-        held = np.zeros(len(atlas.index(res)), dtype=bool)
-        for chunk in found:
-            held[atlas.index(res).rows_of(numpy_of(chunk))] = True
-        return ranges_of(held)
+            chunks = [batch.column(0) for batch in Answer(cursor, query).to_arrow_reader()]
+        mask = np.zeros(len(atlas.index(res)), dtype=bool)
+        for chunk in chunks:
+            mask[atlas.index(res).rows_of(numpy_of(chunk))] = True
+        return ranges_of(mask)
 
     prefix = f"_{catalog}_"
     for function in functions(atlas, rows_where):
         register_function(
             connection, f"{prefix}{function.name}", function.compute, function.parameters, function.returns
         )
-    known = {"f": prefix, "cell": _CELL, "finest": atlas.resolutions[-1], "dim": atlas.manifest.dim}
-    known["radius"] = sphere.EARTH_RADIUS_KM
+    values = {"f": prefix, "cell": _CELL, "finest": atlas.resolutions[-1], "dim": atlas.manifest.dim}
+    values["radius"] = sphere.EARTH_RADIUS_KM
     for name, macro in _MACROS.items():
-        connection.execute(f"CREATE MACRO {catalog}.{name} {macro.format(**known)}")
+        connection.execute(f"CREATE MACRO {catalog}.{name} {macro.format(**values)}")
     connection.execute("SET parquet_metadata_cache = true")  # the files of an atlas never change
     path = f"{own}.main,system.main,{catalog}.main".replace("'", "''")
     connection.execute(f"SET search_path = '{path}'")
@@ -164,7 +165,7 @@ def _furnish(connection: Connection, atlas: Atlas, safe: bool) -> None:
 
 
 def _catalog(number: int) -> str:
-    """Return a name for a catalog; a database that is open twice in one process has two."""
+    """Return the name of a catalog; a database that is opened twice in one process has two."""
     return _CATALOG if number == 1 else f"{_CATALOG}_{number}"
 
 
@@ -180,7 +181,7 @@ def _select_cells(atlas: Atlas) -> str:
 
 
 def _register_cells(connection: Connection, atlas: Atlas) -> str:
-    """Make view ``cells`` of files that Python has opened: DuckDB itself may then open none."""
+    """Create the view ``cells`` over files opened by Python, so that DuckDB itself needs no access to files."""
     files = [atlas.path / file for res in atlas.resolutions for file in atlas.manifest.cell_files(res)]
     connection.register("satclip_files", dataset_of(files, atlas.path))
     connection.execute(f"CREATE OR REPLACE TEMP VIEW cells AS SELECT {_COLUMNS} FROM satclip_files")

@@ -1,4 +1,5 @@
-from .atomic import replacing as replacing
+from .atomic import atomic_file as atomic_file
+from .atomic import atomic_path as atomic_path
 from .cell_files import read_shard as read_shard
 from .cell_files import stream_columns as stream_columns
 from .geoparquet import write_table as write_table

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import CorruptAtlasError, QueryError
 from ..geo.grid import Cells
-from .atomic import replacing
+from .atomic import atomic_path
 from .geoparquet import geo_metadata, geometry_field, wkb_points
 
 PARQUET_BYTES_PER_ROW = 430  # measured on embeddings of 256 dimensions at res 4
@@ -64,7 +64,7 @@ def write_shard(
     bbox = (lon.min(), lat.min(), lon.max(), lat.max()) if lon.size else None
     footer = {"geo": json.dumps(geo_metadata(["Point"], bbox)), "emb": json.dumps(described, sort_keys=True)}
     table = table.replace_schema_metadata(footer)
-    with replacing(path) as partial:
+    with atomic_path(path) as partial:
         pq.write_table(
             table,
             partial,

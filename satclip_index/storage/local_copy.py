@@ -1,4 +1,4 @@
-"""The local copy of an atlas at a URL; searches map its files into memory."""
+"""The local copy of an atlas at a URL, which the search needs because it maps files into memory."""
 
 import fcntl
 import hashlib
@@ -15,13 +15,13 @@ from typing import Any
 
 from ..errors import AtlasNotFoundError, CorruptAtlasError, OutputError, one_line
 from ..progress import Progress
-from .atomic import replacing
+from .atomic import atomic_file
 from .manifest import MANIFEST_NAME, FileEntry, Manifest, is_unmodified
 from .remote import PARALLEL_TRANSFERS, Remote
 
 
 class LocalCopy:
-    """An atlas at a URL. Its manifest is read immediately, its files are downloaded when first needed.
+    """An atlas at a URL, cached on this machine: its manifest is read at once, its files when first needed.
 
     Parameters
     ----------
@@ -33,9 +33,9 @@ class LocalCopy:
     Raises
     ------
     AtlasNotFoundError
-        If there is no finished atlas.
+        If there is no atlas, or its build did not finish.
     CorruptAtlasError
-        If its manifest cannot be read or is damaged.
+        If its manifest cannot be read, or its hash is wrong.
     RemoteError
         If the URL cannot be reached.
     """
@@ -55,17 +55,17 @@ class LocalCopy:
 
     def __getstate__(self) -> dict[str, Any]:
         state = {"_remote": self._remote, "_text": self._text, "manifest": self.manifest}
-        return state | {"_progress": None}  # another machine has its own folder
+        return state | {"_progress": None}  # not the folder: another machine has its own
 
     @cached_property
     def folder(self) -> Path:
-        """The folder of its files on this machine; missing files are downloaded."""
+        """The local folder of the atlas; files that are missing are downloaded first."""
         folder = _cache_folder() / self._name()
         if (folder / MANIFEST_NAME).is_file() and not self._missing(folder):
             return folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with _exclusive(folder):
+            with _locked(folder):
                 self._fetch(folder)
         except OSError as error:
             if isinstance(error, OutputError) or not error.errno:
@@ -77,7 +77,7 @@ class LocalCopy:
         return folder
 
     def _name(self) -> str:
-        """Return a folder name that is unique to the URL and the version of the atlas."""
+        """Return a folder name that is unique to this URL and this version of the atlas."""
         url, digest = self._remote.url, hashlib.sha256(self._text).digest()
         readable = re.sub(r"[^\w.-]", "_", url.rpartition("/")[2])[:40]
         return f"{readable}-{hashlib.sha256(url.encode() + digest).hexdigest()[:24]}"
@@ -88,25 +88,25 @@ class LocalCopy:
 
     def _fetch(self, folder: Path) -> None:
         missing = self._missing(folder)
-        counter = _ByteCounter(self._progress, sum(file.size for file in missing))
-        if counter.total > (free := shutil.disk_usage(folder).free):
+        downloads = _DownloadProgress(self._progress, sum(file.size for file in missing))
+        if downloads.total > (free := shutil.disk_usage(folder).free):
             raise OutputError(
-                f"{self} needs {counter.total / 1e9:.1f} GB of disk space; {free / 1e9:.1f} GB are free at {folder}. "
+                f"{self} needs {downloads.total / 1e9:.1f} GB of disk space; {free / 1e9:.1f} GB are free at {folder}. "
                 "To use another folder, set SATCLIP_CACHE."
             )
         with ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
-            list(pool.map(lambda file: self._remote.get(file, folder, partial(counter.add, file.path)), missing))
-        with replacing(folder / MANIFEST_NAME) as path:
-            path.write_bytes(self._text)
+            list(pool.map(lambda file: self._remote.get(file, folder, partial(downloads.add, file.path)), missing))
+        with atomic_file(folder / MANIFEST_NAME) as file:
+            file.write(self._text)
 
 
 def local_folder(location: Path | Remote, progress: Progress | None = None) -> Path:
-    """Return the folder of an atlas on this machine; an atlas at a URL is downloaded."""
+    """Return the local folder of an atlas; an atlas at a URL is downloaded."""
     return LocalCopy(location, progress).folder if isinstance(location, Remote) else location
 
 
-class _ByteCounter:
-    """Adds up the bytes of parallel downloads, and passes the sum to a progress callback."""
+class _DownloadProgress:
+    """Adds up the bytes of files that are downloaded in parallel."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
         self.total = total
@@ -120,14 +120,14 @@ class _ByteCounter:
 
 
 def _cache_folder() -> Path:
-    """Return the folder of local copies: SATCLIP_CACHE, or a folder in the home directory."""
+    """Return the folder of local copies: SATCLIP_CACHE, or the user's cache."""
     variable = os.environ.get("SATCLIP_CACHE")
     return Path(variable).absolute() if variable else Path.home() / ".cache" / "satclip-index"
 
 
 @contextmanager
-def _exclusive(folder: Path) -> Iterator[None]:
-    """Hold an exclusive lock on downloads to a folder, across processes and threads."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock a folder against downloads of other processes and threads; wait for the lock."""
     descriptor = os.open(folder.with_name(f"{folder.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

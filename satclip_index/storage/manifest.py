@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..checks import is_whole_number
 from ..errors import AtlasNotFoundError, CorruptAtlasError, ResolutionError, one_line
-from .atomic import replacing
+from .atomic import atomic_file
 
 FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
@@ -102,8 +102,8 @@ class Manifest:
         described = asdict(self) | {"sha256": ""}
         described["resolutions"] = {str(res): asdict(entry) for res, entry in self.resolutions.items()}
         described["sha256"] = hashlib.sha256(_text(described)).hexdigest()
-        with replacing(root / MANIFEST_NAME) as partial:
-            partial.write_bytes(_text(described))
+        with atomic_file(root / MANIFEST_NAME) as file:
+            file.write(_text(described))
 
     @classmethod
     def read(cls, root: Path, *, check_files: bool = True) -> Self:

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..errors import CorruptAtlasError, OutputError, RemoteError, SatclipIndexError, one_line
-from .atomic import replacing
+from .atomic import atomic_path
 from .manifest import FileEntry
 
 _EXAMPLE = "s3://bucket/world"
@@ -154,7 +154,7 @@ class Remote:
         target = folder / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
         callback = Callback(hooks={"progress": lambda _, value, **__: progress(value)} if progress else {})
-        with replacing(target) as partial:
+        with atomic_path(target) as partial:
             with self._remote_errors("downloaded", file.path):
                 self._fs.get_file(self._at(file.path), str(partial), callback=callback)
             received = FileEntry.of(folder, partial)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CorruptAtlasError
-from .atomic import replacing
+from .atomic import atomic_file
 
 # In the order of the safetensors library: the widest types first, so that all tensors are aligned.
 _DTYPES = {"U64": np.uint64, "I64": np.int64, "F64": np.float64, "F32": np.float32, "F16": np.float16, "U8": np.uint8}
@@ -107,7 +107,7 @@ def write_tensors(path: Path, tensors: Mapping[str, "StreamedTensor | NDArray[An
         }
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with replacing(path) as partial, partial.open("wb") as file:
+    with atomic_file(path) as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in order:
             for part in streams[name].parts:

@@ -1,4 +1,4 @@
-"""A user's table: its source, where its rows are, ranking its rows, and joining columns to it."""
+"""A user's table: reading it, locating its rows, ranking them, and joining columns to it."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""GeoJSON documents of any length as rows: read piece by piece, one feature a line."""
+"""GeoJSON documents of any length as rows: they are parsed piece by piece."""
 
 import json
 from collections.abc import Iterator
@@ -9,25 +9,25 @@ from ..errors import TableError, one_line
 
 GEOMETRY = "geometry"
 _SUFFIXES = (".json", ".geojson", ".jsonl", ".ndjson", ".geojsonl", ".geojsons")
-_ARRAYS = ("features", "rows")  # the second is what a document of our own calls its rows
+_ARRAYS = ("features", "rows")  # the second is in the JSON that satclip-index writes
 _PIECE = 1 << 20  # characters read at a time
 
 
-class _Pieces:
-    """The values of a JSON text, one after the other, with little of the text in memory."""
+class _JsonReader:
+    """Reads the values of a JSON text one after the other, with only a piece of the text in memory."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file, self._text, self._at = file, "", 0
         self._decoder = json.JSONDecoder()
 
     def _more(self) -> bool:
-        # A value that is cut off is begun anew: twice as much of it each time, so that long ones take no square time.
+        # A truncated value is parsed again with twice as much text, so that the time stays linear in its length.
         piece = self._file.read(max(_PIECE, len(self._text) - self._at))
         self._text, self._at = self._text[self._at :] + piece, 0
         return bool(piece)
 
     def peek(self) -> str:
-        """Return the next character that is no space; nothing at the end."""
+        """Return the next character that is not whitespace, or an empty string at the end."""
         while True:
             while self._at < len(self._text) and self._text[self._at] in " \t\r\n\ufeff\x1e":
                 self._at += 1
@@ -37,8 +37,8 @@ class _Pieces:
                 return ""
 
     def take(self, characters: str) -> bool:
-        """Go past the next character if it is one of these."""
-        if (found := self.peek()) and found in characters:
+        """Skip the next character if it is one of these, and return whether it was."""
+        if (character := self.peek()) and character in characters:
             self._at += 1
             return True
         return False
@@ -48,43 +48,43 @@ class _Pieces:
         self.peek()
         while True:
             try:
-                found, end = self._decoder.raw_decode(self._text, self._at)
+                value, end = self._decoder.raw_decode(self._text, self._at)
             except json.JSONDecodeError:
                 if not self._more():
                     raise
                 continue
-            if end == len(self._text) and self._more():  # a number may go on
+            if end == len(self._text) and self._more():  # a number may continue
                 continue
             self._at = end
-            return found
+            return value
 
 
 def holds_features(path: Path) -> bool:
-    """Return whether a file holds GeoJSON features, or a document of rows, which no reader of tables takes apart."""
+    """Return whether a file is GeoJSON of features, or JSON with an array of rows, which DuckDB does not unnest."""
     if path.suffix.lower() not in _SUFFIXES or not path.is_file():
         return False
     if path.suffix.lower().startswith(".geojson"):
         return True
     try:
         with path.open(encoding="utf-8") as file:
-            array, value = next(_items(_Pieces(file)), ("", None))
+            array, value = next(_items(_JsonReader(file)), ("", None))
     except (ValueError, RecursionError, OSError):
         return False
     return isinstance(value, dict) and (array == "rows" or _is_feature(value))
 
 
 def write_lines(path: Path, lines: Path) -> int:
-    """Write every row of such a file as a line of JSON, its geometry as text of GeoJSON; return how many.
+    """Write every row of such a file as a line of JSON, its geometry as GeoJSON text; return the number of rows.
 
     Raises
     ------
     TableError
-        If it is not one, at the feature that is none.
+        If the file is not such a file; the error counts the valid features.
     """
     count = 0
     try:
         with path.open(encoding="utf-8") as file, lines.open("w", encoding="utf-8") as out:
-            for array, value in _items(_Pieces(file)):
+            for array, value in _items(_JsonReader(file)):
                 out.write(json.dumps(_row(value, feature=array != "rows")) + "\n")
                 count += 1
     except (ValueError, RecursionError, OSError) as error:
@@ -92,34 +92,34 @@ def write_lines(path: Path, lines: Path) -> int:
     return count
 
 
-def _items(pieces: _Pieces) -> Iterator[tuple[str, Any]]:
-    """Yield the items of the array in a document and its name; where there is none, every value of the text."""
+def _items(reader: _JsonReader) -> Iterator[tuple[str, Any]]:
+    """Yield the items of the array in a document, with its name; without an array, every value of the text."""
     head: dict[str, Any] = {}
-    if not pieces.take("{"):
+    if not reader.take("{"):
         raise ValueError("it does not begin with an object")
-    while not pieces.take("}"):
-        name = pieces.value()
-        if not pieces.take(":"):
+    while not reader.take("}"):
+        name = reader.value()
+        if not reader.take(":"):
             raise ValueError("a name without a value")
-        if name in _ARRAYS and pieces.peek() == "[":
-            for value in _array(pieces):
+        if name in _ARRAYS and reader.peek() == "[":
+            for value in _array(reader):
                 yield name, value
             return
-        head[name] = pieces.value()
-        if not pieces.take(",") and pieces.peek() != "}":
+        head[name] = reader.value()
+        if not reader.take(",") and reader.peek() != "}":
             raise ValueError("no comma between names")
     yield "", head
-    while pieces.peek():
-        yield "", pieces.value()
+    while reader.peek():
+        yield "", reader.value()
 
 
-def _array(pieces: _Pieces) -> Iterator[Any]:
-    pieces.take("[")
-    while not pieces.take("]"):
-        if not pieces.peek():
+def _array(reader: _JsonReader) -> Iterator[Any]:
+    reader.take("[")
+    while not reader.take("]"):
+        if not reader.peek():
             raise ValueError("it ends too early")
-        yield pieces.value()
-        if not pieces.take(",") and pieces.peek() != "]":
+        yield reader.value()
+        if not reader.take(",") and reader.peek() != "]":
             raise ValueError("no comma between features")
 
 
@@ -128,7 +128,7 @@ def _is_feature(value: Any) -> bool:
 
 
 def _row(value: Any, *, feature: bool) -> dict[str, Any]:
-    """Return the properties of a feature and its geometry, under names that differ."""
+    """Return the properties of a feature and its geometry, under distinct names."""
     if not isinstance(value, dict):
         raise ValueError(f"expected an object, found {json.dumps(value)[:40]}")
     if not feature:

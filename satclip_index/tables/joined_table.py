@@ -1,4 +1,4 @@
-"""A table with columns added to it: read, completed and handed on as a stream, in memory that does not grow."""
+"""A table with added columns, as a stream in memory that does not grow with the table."""
 
 import json
 from collections import Counter, deque
@@ -18,8 +18,8 @@ from ..formats.streams import Geometries, format_of, whole_file, write_batches
 from ..geo import grid
 from ..progress import Progress
 from ..storage.geoparquet import arrow_array
-from ._join_columns import Added, names_beside
-from .row_locations import Located, Position, geometry_in
+from ._join_columns import JoinColumns, names_beside
+from .row_locations import LocationColumns, RowLocations, geometry_in
 from .source import Source, portable
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 
 _BATCH_ROWS = 65_536
-_MOST_WORKERS = 4  # each holds a batch or two
-_HELD_BACK = 16  # batches that wait for the first row that has a place
+_MOST_WORKERS = 4  # each has a batch or two in memory
+_MOST_WAITING = 16  # batches kept until a row has a location
 _HINTS = {
     "not on Earth": "lat outside [-90, 90] or lon outside [-180, 360]: are lon and lat swapped, or projected?",
     "not a cell": "expected whole numbers or hexadecimal text",
@@ -38,49 +38,50 @@ _HINTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
-    """Some rows: their numbers in the table, what their positions are found from, and the table's columns."""
+class _SourceBatch:
+    """Some rows: their numbers in the table, the expressions their locations are read from, and their columns."""
 
     row: NDArray[np.int64]
-    where: "list[pa.Array]"
-    batch: "pa.RecordBatch"
+    expressions: "list[pa.Array]"
+    columns: "pa.RecordBatch"
 
 
 @dataclass
 class Joined:
-    """A table with columns added; nothing is read before it is asked for.
+    """A table with added columns; it is read lazily.
 
-    All of the table's rows and columns are kept, in their order and with their names. A row without a place has NULL in
-    the columns that are added, and is counted in ``left_out``. A column whose name the table has already, in any case,
-    gets the prefix ``satclip_``.
+    All rows and columns of the table are kept, in their order and with their names. A row without a location gets NULL
+    in the added columns and is counted in ``left_out``. An added column whose name the table already has, ignoring
+    case, gets the prefix ``satclip_``.
 
     Attributes
     ----------
     source : Source
         The table.
-    position : Position
-        The columns that say where a row is.
-    added : Added
-        What is added.
+    location : LocationColumns
+        The columns with the location of a row.
+    added : JoinColumns
+        The added columns.
     res : int or None
-        The resolution of the cells; None where points alone count.
+        The resolution of the cells; None if only points are used.
     geometry : {"point", "polygon", "none"} or None
-        Of the row's place, or the cell's boundary; None for a point where the format has geometries and the table none.
+        Add the point of the row or the boundary of the cell; None adds a point if the output format has geometries and
+        the table has none.
     strict : bool
-        Whether a row without a place is an error.
+        Raise TableError for a row without a location.
     descendants : bool
-        Whether a row of a coarser cell is repeated for each descendant of the resolution.
+        Repeat a row of a coarser cell for each of its descendants at the resolution.
     like : tuple of str
-        What was taken for the places that similarities are to.
+        Descriptions of the places that similarities are to.
     rows : int
-        Rows that were read, so far.
+        Number of rows read so far.
     left_out : dict of str to int
-        Why rows have no place, and how many, so far.
+        Number of rows without a location so far, by reason.
     """
 
     source: Source
-    position: Position
-    added: Added
+    location: LocationColumns
+    added: JoinColumns
     res: int | None = None
     geometry: str | None = None
     strict: bool = False
@@ -90,7 +91,7 @@ class Joined:
     left_out: dict[str, int] = field(default_factory=dict)
 
     def to_reader(self, progress: Progress | None = None) -> "pa.RecordBatchReader":
-        """Return the rows as Arrow record batches, made as they are read; geometries are WKB."""
+        """Return the rows as a stream of Arrow record batches; geometries are WKB."""
         return self._reader(self.geometry or "none", progress)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
@@ -131,14 +132,14 @@ class Joined:
         kind = format_of(target, format)
         theirs = geometry_in(self.source.types)
         geometry = self.geometry or ("point" if kind in ("parquet", "geojson") and not theirs else "none")
-        ours = names_beside(self.added.columns(_nowhere(), geometry), self.source.types)
+        ours = names_beside(self.added.columns(_no_locations(), geometry), self.source.types)
         kinds = {"point": "Point", "polygon": "Polygon"}
         held = Geometries(ours.get("geometry", theirs), theirs, kinds.get(geometry), _is_projected(self.source, theirs))
         as_halves = kind == "parquet" and self.added.halves and "embedding" in ours
         halves = {ours["embedding"]: self.added.dim} if as_halves else {}
         whole = whole_file(Path(target), self.source.name) if isinstance(target, str | Path) else nullcontext(target)
         with whole as file:
-            answer = self._answer()
+            answer = self._read_source()
 
             def batches(then: "Callable[[pa.RecordBatch], Any]") -> Iterator[Any]:
                 return self._results(answer, geometry, progress, then, halves=as_halves)
@@ -146,33 +147,33 @@ class Joined:
             write_batches(self._schema(answer, geometry), batches, file, kind, held, halves)
 
     def remark(self) -> str:
-        """Return one line that says how many rows have no place, and why; nothing where all have one."""
+        """Return a line with the number of rows without a location, by reason; empty if there are none."""
         if not self.left_out:
             return ""
         return f"{sum(self.left_out.values()):,} of {self.rows:,} rows could not be placed: {_reasons(self.left_out)}."
 
-    def _answer(self) -> "pa.RecordBatchReader":
-        """Return every row: what its position is found from, then its columns."""
+    def _read_source(self) -> "pa.RecordBatchReader":
+        """Return every row: the expressions its location is read from, then its columns."""
         types = self.source.types
-        where = [f"{sql} AS {quoted(f'{i} (satclip-index)')}" for i, sql in enumerate(self.position.sql(types))]
+        expressions = [f"{sql} AS {quoted(f'{i} (satclip-index)')}" for i, sql in enumerate(self.location.sql(types))]
         columns = [f"{portable(name, kind, geometry='ST_AsWKB')} AS {quoted(name)}" for name, kind in types.items()]
-        query = f"SELECT {', '.join(where + columns)} FROM numbered"
+        query = f"SELECT {', '.join(expressions + columns)} FROM numbered"
         return Answer(self.source.cursor(), query).to_arrow_reader(_BATCH_ROWS)
 
     def _schema(self, answer: "pa.RecordBatchReader", geometry: str) -> "pa.Schema":
         import pyarrow as pa
 
         fields = list(answer.schema)[len(answer.schema) - len(self.source.types) :]
-        ours = self.added.columns(_nowhere(), geometry)
-        given = names_beside(ours, self.source.types)
-        fields += [pa.field(given[name], column.type) for name, column in ours.items()]
+        added = self.added.columns(_no_locations(), geometry)
+        names = names_beside(added, self.source.types)
+        fields += [pa.field(names[name], column.type) for name, column in added.items()]
         about = {"like": list(self.like), "res": self.res}
         return pa.schema(fields, metadata={"satclip_index": json.dumps(about)})
 
     def _reader(self, geometry: str, progress: Progress | None) -> "pa.RecordBatchReader":
         import pyarrow as pa
 
-        answer = self._answer()
+        answer = self._read_source()
         schema = self._schema(answer, geometry)
         batches = self._results(answer, geometry, progress, lambda batch: batch.cast(schema))
         return pa.RecordBatchReader.from_batches(schema, batches)
@@ -186,27 +187,27 @@ class Joined:
         *,
         halves: bool = False,
     ) -> Iterator[Out]:
-        """Yield what becomes of every batch, in order, and count; batches are worked on side by side."""
+        """Yield ``then`` of every batch with its added columns, in order, and count rows; batches run in parallel."""
         self.rows, left_out, waiting, placed = 0, Counter[str](), deque[Out](), 0
         self.left_out = {}
 
-        def complete(piece: _Piece) -> tuple[_Piece, Located, Out]:
-            places = self.position.locate(piece.where, self.res)
-            return piece, places, then(self._with_columns(piece.batch, places, geometry, halves))
+        def complete(batch: _SourceBatch) -> tuple[_SourceBatch, RowLocations, Out]:
+            locations = self.location.locate(batch.expressions, self.res)
+            return batch, locations, then(self._with_columns(batch.columns, locations, geometry, halves))
 
         workers = min(_MOST_WORKERS, processors())
-        for piece, places, result in in_order(complete, self._pieces(answer, progress), workers=workers):
-            if self.strict and not places.kept.all():
-                first = int(np.flatnonzero(~places.kept)[0])
-                alone = self.position.locate([column.slice(first, 1) for column in piece.where], self.res)
+        for batch, locations, result in in_order(complete, self._source_batches(answer, progress), workers=workers):
+            if self.strict and not locations.kept.all():
+                first = int(np.flatnonzero(~locations.kept)[0])
+                alone = self.location.locate([column.slice(first, 1) for column in batch.expressions], self.res)
                 reason = _reasons({reason: count for reason, count in alone.left_out.items() if count})
-                raise TableError(f"Row {piece.row[first] + 1:,} of {self.source.name} has no place: {reason}.")
-            self.rows += places.kept.size
-            left_out.update(places.left_out)
+                raise TableError(f"Row {batch.row[first] + 1:,} of {self.source.name} has no place: {reason}.")
+            self.rows += locations.kept.size
+            left_out.update(locations.left_out)
             self.left_out = {reason: count for reason, count in left_out.items() if count}
-            placed += int(places.kept.sum())
+            placed += int(locations.kept.sum())
             waiting.append(result)
-            while waiting and (placed or len(waiting) > _HELD_BACK):
+            while waiting and (placed or len(waiting) > _MOST_WAITING):
                 yield waiting.popleft()
         if self.rows and not placed:
             raise TableError(
@@ -214,36 +215,38 @@ class Joined:
             )
         yield from waiting
 
-    def _pieces(self, answer: "pa.RecordBatchReader", progress: Progress | None) -> "Iterator[_Piece]":
-        """Yield the rows in batches, those of coarser cells repeated if asked for."""
+    def _source_batches(self, answer: "pa.RecordBatchReader", progress: Progress | None) -> Iterator[_SourceBatch]:
+        """Yield the rows in batches; with ``descendants``, rows of coarser cells are repeated."""
         width, done = len(answer.schema) - len(self.source.types), 0
         for batch in answer:
-            where, columns = batch.columns[:width], batch.select(range(width, batch.num_columns))
+            expressions, columns = batch.columns[:width], batch.select(range(width, batch.num_columns))
             row = np.arange(done, done + batch.num_rows)
             done += batch.num_rows
             if progress and self.source.rows:
                 progress(done, self.source.rows)
-            if not (self.descendants and self.position.cell and self.res is not None):
-                yield _Piece(row, where, columns)
+            if not (self.descendants and self.location.cell and self.res is not None):
+                yield _SourceBatch(row, expressions, columns)
                 continue
-            for rows, cells in descend(np.asarray(np.from_dlpack(where[0])), self.res):
-                yield _Piece(row[rows], [arrow_array(cells)], columns.take(arrow_array(rows)))
+            for rows, cells in descend(np.asarray(np.from_dlpack(expressions[0])), self.res):
+                yield _SourceBatch(row[rows], [arrow_array(cells)], columns.take(arrow_array(rows)))
 
-    def _with_columns(self, batch: "pa.RecordBatch", places: Located, geometry: str, halves: bool) -> "pa.RecordBatch":
+    def _with_columns(
+        self, batch: "pa.RecordBatch", locations: RowLocations, geometry: str, halves: bool
+    ) -> "pa.RecordBatch":
         import pyarrow as pa
 
-        ours = self.added.columns(places, geometry, halves=halves)
-        given = names_beside(ours, self.source.types)
-        columns = [_spread(column, places.kept) for column in ours.values()]
-        return pa.RecordBatch.from_arrays([*batch.columns, *columns], [*batch.schema.names, *given.values()])
+        added = self.added.columns(locations, geometry, halves=halves)
+        names = names_beside(added, self.source.types)
+        columns = [_fill_with_null(column, locations.kept) for column in added.values()]
+        return pa.RecordBatch.from_arrays([*batch.columns, *columns], [*batch.schema.names, *names.values()])
 
 
 def descend(
     cells: NDArray[np.uint64], res: int, most: int = _BATCH_ROWS
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint64]]]:
-    """Yield the descendants of cells at a resolution and which cell each is of, about so many at a time, in order.
+    """Yield the descendants of cells at a resolution in order, about ``most`` at a time: cell numbers and descendants.
 
-    What is no cell, or finer, is yielded as it is.
+    Finer cells, and values that are not cells, are yielded as they are.
     """
     coarser = grid.are_cells(cells) & (grid.cell_res(cells) < res)
     count = np.where(coarser, 7.0 ** (res - grid.cell_res(cells)), 1.0)
@@ -265,24 +268,24 @@ def descend(
 
 
 def _is_projected(source: Source, geometry: str | None) -> bool:
-    """Return whether a geometry's type names a system of coordinates, and not that of degrees."""
+    """Return whether a geometry's type names a coordinate reference system other than WGS84 degrees."""
     kind = source.types[geometry] if geometry else ""
     return "(" in kind and "CRS84" not in kind and "4326" not in kind
 
 
-def _nowhere() -> Located:
-    nothing = np.empty(0)
-    return Located(np.empty(0, bool), nothing, nothing, np.empty(0, np.uint64), {})
+def _no_locations() -> RowLocations:
+    empty = np.empty(0)
+    return RowLocations(np.empty(0, bool), empty, empty, np.empty(0, np.uint64), {})
 
 
-def _spread(column: "pa.Array", kept: NDArray[np.bool_]) -> "pa.Array":
-    """Return values of the rows that are kept as values of all, with NULL for the others."""
+def _fill_with_null(column: "pa.Array", kept: NDArray[np.bool_]) -> "pa.Array":
+    """Return values of the rows that are kept as values of all rows, with NULL for the others."""
     return column if kept.all() else column.take(arrow_array(np.maximum(np.cumsum(kept) - 1, 0), kept))
 
 
 def _reasons(left_out: dict[str, int]) -> str:
-    said = []
+    reasons = []
     for reason, count in left_out.items():
         hint = next((f" ({hint})" for start, hint in _HINTS.items() if reason.startswith(start)), "")
-        said.append(f"{count:,} {reason}{hint}")
-    return ", ".join(said)
+        reasons.append(f"{count:,} {reason}{hint}")
+    return ", ".join(reasons)

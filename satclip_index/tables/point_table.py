@@ -1,4 +1,4 @@
-"""A user's table of points: where its coordinates are, and which of its rows can be used."""
+"""The usable rows of a user's table of points, as arrays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..database import read_table, table_columns
 from ..errors import TableError
 from ..geo.coordinates import are_on_earth, wrap_lon
-from .row_locations import check_columns, find_position, points_of_wkb
+from .row_locations import TableColumns, check_columns, find_location_columns, points_of_wkb
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ class PointTable:
     lon, lat : (n,) float64
         Degrees; lon in [-180, 180], lat in [-90, 90].
     columns : dict of (n,) array
-        What was asked for; no value is missing.
+        The requested columns; no value is missing.
     dropped : dict of str to int
-        Why rows were left out, and how many.
+        Number of rows left out, by reason.
     """
 
     lon: NDArray[np.float64]
@@ -42,7 +42,7 @@ def read_points(
     lat: str | None = None,
     numbers: Sequence[str] = (),
 ) -> PointTable:
-    """Return the rows of a table that are points on Earth and have a value in every column asked for.
+    """Return the rows of a table that are points on Earth and have a value in every requested column.
 
     Parameters
     ----------
@@ -51,29 +51,28 @@ def read_points(
     columns : sequence of str
         Columns to read beside the coordinates.
     lon, lat : str, optional
-        Columns of degrees. By default those with the usual names, in any case; else the points of a ``geometry``
-        column.
+        Columns of degrees. By default those with usual names, ignoring case; else the points of a ``geometry`` column.
     numbers : sequence of str
-        Columns to be read as float64.
+        Columns to read as float64.
 
     Raises
     ------
     TableError
-        If the file cannot be read, lacks a column, or no row is left.
+        If the file cannot be read, lacks a column, or has no usable row.
     """
     types = table_columns(path)
     check_columns(path, types, columns)
-    where = find_position(path, types, lon=lon, lat=lat)
+    where = find_location_columns(path, types, TableColumns(lon=lon, lat=lat), allow_cells=False)
     wanted = list(dict.fromkeys((*where.columns, *columns)))
     read = read_table(path, wanted, numbers={where.lon, where.lat, *numbers})
-    x, y = points_of_wkb(*_joined(read[where.geometry])) if where.geometry else (read[where.lon], read[where.lat])
+    x, y = points_of_wkb(*_concatenated(read[where.geometry])) if where.geometry else (read[where.lon], read[where.lat])
     return _usable(path, x, y, {name: read[name] for name in columns})
 
 
 def _usable(
     path: str | Path, lon: NDArray[np.float64], lat: NDArray[np.float64], columns: dict[str, NDArray[Any]]
 ) -> PointTable:
-    """Leave out what has no place or no value."""
+    """Return the rows that have a location and every value."""
     kept = are_on_earth(lon, lat)
     dropped = {"without a point on Earth": int((~kept).sum())}
     if not kept.any():
@@ -97,7 +96,7 @@ def _usable(
 
 
 def _present(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return whether each value is there: neither None, nor not finite, nor blank."""
+    """Return whether each value is present: not None, not blank, and finite."""
     if values.dtype.kind in "fc":
         finite: NDArray[np.bool_] = np.isfinite(values)
         return finite
@@ -106,7 +105,7 @@ def _present(values: NDArray[Any]) -> NDArray[np.bool_]:
     return np.ones(values.shape, dtype=bool)
 
 
-def _joined(wkb: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return binary values, one after the other, and where each begins."""
+def _concatenated(wkb: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return binary values, concatenated, and the offset of each."""
     values = [b"" if value is None else bytes(value) for value in wkb]
     return np.frombuffer(b"".join(values), np.uint8), np.cumsum([0, *map(len, values)], dtype=np.int64)

@@ -1,6 +1,7 @@
-"""A user's table, opened: a file, or Arrow in memory, as one relation of DuckDB's whose memory is bounded."""
+"""A user's table as a DuckDB relation in bounded memory: a file, or Arrow data."""
 
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -10,31 +11,39 @@ from ..errors import TableError
 from .geojson_rows import GEOMETRY, holds_features, write_lines
 
 ROW = '"row number (satclip-index)"'
-_MEMORY = "256MB"  # DuckDB's own bound; the rest is on disk. Sorting ten million rows is no faster with 1 GB.
+_MEMORY = "256MB"  # the memory limit of DuckDB, which spills to disk; sorting ten million rows is no faster with 1 GB
 _SAMPLE_ROWS = 1_000_000
-_AS_TEXT = ("INTERVAL", "BIT", "UNION", "BIGNUM", "VARIANT", "TIMESTAMP_NS")  # what Parquet or Python cannot hold
+_AS_TEXT = (
+    "INTERVAL",
+    "BIT",
+    "UNION",
+    "BIGNUM",
+    "VARIANT",
+    "TIMESTAMP_NS",
+)  # types that Parquet or Python do not support
 
 
 class Source:
-    """A table, opened; make one with :meth:`open`. Its rows are the relation ``numbered``, in their order.
+    """An open table; make one with :meth:`open`. Its rows are the DuckDB relation ``numbered``, in their order.
 
-    Parquet is read where it lies. Text is copied once into a database in a temporary folder, which goes away with
-    this object.
+    Parquet is read in place. Text is copied once into a database in a temporary folder, which is deleted with this
+    object.
 
     Attributes
     ----------
     types : dict of str to str
-        The columns, with DuckDB's name of each one's type.
+        The columns, with the name of their type in DuckDB.
     name : str
-        What to call it in an error.
+        The name of the table in errors.
     rows : int or None
-        How many there are; None where only reading would tell.
+        Number of rows; None if it is not known before reading.
     """
 
     def __init__(
         self, connection: Connection, types: dict[str, str], name: str, rows: int | None, table: Any = None
     ) -> None:
         self._connection, self._table, self._read = connection, table, False
+        self._finalizer: Callable[[], object] | None = None
         self.types, self.name, self.rows = types, name, rows
 
     @classmethod
@@ -44,9 +53,9 @@ class Source:
         Parameters
         ----------
         table : str, Path, or object with ``__arrow_c_stream__``
-            CSV, TSV, Parquet, GeoParquet, JSON or JSON lines, where text may be compressed as ``.gz``; GeoJSON, a
-            collection of features or one a line, whose properties become columns; or a table of pandas, Polars or
-            Arrow, or a stream of batches, which is read once.
+            A file: CSV, TSV, Parquet, GeoParquet, JSON, JSON lines (text also as ``.gz``), or GeoJSON, a collection of
+            features or one per line, whose properties become columns. Or a table of pandas, Polars or Arrow, or a
+            stream of batches, which is read once.
 
         Raises
         ------
@@ -61,20 +70,25 @@ class Source:
             if isinstance(table, str | Path):
                 types = _load(connection, Path(table), root)
                 rows = int(_first(connection, "SELECT count(*) FROM numbered"))
-                made = cls(connection, types, str(table), rows)
+                source = cls(connection, types, str(table), rows)
             else:
                 types = _register(connection, table)
-                made = cls(connection, types, "The table", getattr(table, "num_rows", None), table)
+                source = cls(connection, types, "The table", getattr(table, "num_rows", None), table)
         except BaseException:
             _close(connection, folder)
             raise
-        weakref.finalize(made, _close, connection, folder)
-        return made
+        source._finalizer = weakref.finalize(source, _close, connection, folder)
+        return source
+
+    def close(self) -> None:
+        """Close the database and delete the copy of the table, before the last reference to this goes."""
+        if self._finalizer is not None:
+            self._finalizer()
 
     def cursor(self) -> Connection:
-        """Return another connection to the table's database, whose memory is bounded; close it.
+        """Return another connection to the table's database, for the caller to close.
 
-        What is in memory is seen by one connection only, and this is that one.
+        A table in memory is visible to one connection only, which is returned.
         """
         if self._table is None:
             return self._connection.cursor()
@@ -85,7 +99,7 @@ class Source:
 
 
 def portable(name: str, kind: str, *, geometry: str = "ST_AsText") -> str:
-    """Return the SQL that reads a column of ``numbered`` as something every format can hold."""
+    """Return the SQL that reads a column of ``numbered`` as a type that every format supports."""
     value = f"numbered.{quoted(name)}"
     if kind.startswith("GEOMETRY"):
         return f"{geometry}({value})"
@@ -93,8 +107,8 @@ def portable(name: str, kind: str, *, geometry: str = "ST_AsText") -> str:
 
 
 def _first(connection: Connection, query: str) -> Any:
-    found = connection.execute(query).fetchone()
-    return found[0] if found else None
+    row = connection.execute(query).fetchone()
+    return row[0] if row else None
 
 
 def _close(connection: Connection | None, folder: "TemporaryDirectory[str]") -> None:
@@ -104,7 +118,7 @@ def _close(connection: Connection | None, folder: "TemporaryDirectory[str]") -> 
 
 
 def _register(connection: Connection, table: Any) -> dict[str, str]:
-    """Make the relation ``numbered`` of a table in memory; return its columns."""
+    """Create the relation ``numbered`` of a table in memory; return its columns."""
     import pyarrow as pa
 
     if not hasattr(table, "__arrow_c_stream__"):
@@ -118,22 +132,22 @@ def _register(connection: Connection, table: Any) -> dict[str, str]:
 
 
 def _load(connection: Connection, path: Path, folder: Path) -> dict[str, str]:
-    """Make the relation ``numbered`` of a file's rows and their numbers; return the columns of the file."""
+    """Create the relation ``numbered`` of a file's rows and row numbers; return the columns of the file."""
     if holds_features(path):
         return _load_features(connection, path, folder / "rows.jsonl")
     source = table_in(path, sample=_SAMPLE_ROWS)
     with reading(path):
         if source.startswith("read_parquet"):
             described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
-            taken = any(name.lower() == "file_row_number" for name, *_ in described)
-            number = "row_number() OVER () - 1" if taken else "file_row_number"
+            has_number = any(name.lower() == "file_row_number" for name, *_ in described)
+            number = "row_number() OVER () - 1" if has_number else "file_row_number"
             connection.execute(f"CREATE VIEW numbered AS SELECT {number} AS {ROW}, * FROM {source}")
             return {name: kind for name, kind, *_ in described}
     return _copy(connection, path, source, table_in(path))
 
 
 def _load_features(connection: Connection, path: Path, lines: Path) -> dict[str, str]:
-    """Make the relation ``numbered`` of GeoJSON; return its columns, the geometry among them if there is any."""
+    """Create the relation ``numbered`` of GeoJSON; return its columns, with the geometry if there is one."""
     empty = not write_lines(path, lines)
     with reading(path):
         if empty:
@@ -151,7 +165,7 @@ def _load_features(connection: Connection, path: Path, lines: Path) -> dict[str,
 
 
 def _copy(connection: Connection, path: Path, source: str, again: str) -> dict[str, str]:
-    """Make the table ``numbered``, of the second source if a late row is not of the type that the sample was."""
+    """Create the table ``numbered``; if a late row does not have the sampled type, from the second source."""
     query = f"CREATE TABLE numbered AS SELECT row_number() OVER () - 1 AS {ROW}, * FROM"
     try:
         with reading(path):
@@ -159,5 +173,5 @@ def _copy(connection: Connection, path: Path, source: str, again: str) -> dict[s
     except TableError:
         with reading(path):
             connection.execute(f"{query} {again}")
-    found = connection.execute("DESCRIBE numbered").fetchall()
-    return {name: kind for name, kind, *_ in found[1:]}
+    described = connection.execute("DESCRIBE numbered").fetchall()
+    return {name: kind for name, kind, *_ in described[1:]}

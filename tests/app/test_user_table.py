@@ -1,5 +1,4 @@
 import json
-import time
 
 import numpy as np
 import pyarrow as pa
@@ -75,10 +74,8 @@ def test_a_condition_reaches_nothing_but_the_table(table, condition):
 def test_a_condition_that_would_never_end_is_interrupted(monkeypatch):
     monkeypatch.setattr(_user_table, "_SECONDS", 1)
     table = load("cities.csv", CSV)
-    start = time.monotonic()
     with pytest.raises(QueryError, match="execution time"):
         table.rows_where("(SELECT sum(a.range * b.range) FROM range(1000000) a, range(1000000) b) > population")
-    assert time.monotonic() - start < 10
     table.close()
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from satclip_index.app._state import View
 from satclip_index.app._view_geometry import NOTHING, STEPS, Steps, canvas_of, lines_in, rings_of, with_room
 from satclip_index.errors import PlaceError
-from satclip_index.maps.coastlines import outlines
+from satclip_index.maps.coastlines import load_outlines
 from satclip_index.maps.color_scale import Scale, palette
 from satclip_index.maps.heatmap import WORLD
 
@@ -59,7 +59,7 @@ def test_lines_are_those_of_the_outlines_on_every_side_of_the_antimeridian(view,
     assert lon.dtype == lat.dtype == np.float32
     assert np.array_equal(np.isnan(lon), np.isnan(lat))
     drawn = set(zip(lon.tolist(), lat.tolist(), strict=True))
-    coast = outlines(level)
+    coast = load_outlines(level)
     for turn in (-360, 0, 360):
         seen = np.abs(coast.lon + np.float32(turn) - view.lon) < min(view.width / 2, 180)
         for x, y in list(zip((coast.lon + np.float32(turn))[seen].tolist(), coast.lat[seen].tolist(), strict=True))[

@@ -1,9 +1,9 @@
 """The real server over a small real atlas, and a real browser."""
 
+import contextlib
 import re
 import shutil
-import signal
-import subprocess
+from subprocess import PIPE
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 import satclip_index as si
 
 from ..conftest import CLI, child_environment
+from ..processes import HANG_S, started
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # What it would otherwise do beside showing the page: ask the network for updates, and for a sandbox that root lacks.
@@ -27,28 +28,20 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="session")
 def serve(world, tmp_path_factory):
     """Start the command, and return its address and process once it can be opened."""
-    started = []
+    with contextlib.ExitStack() as stack:
 
-    def start(*arguments, cwd=None):
-        process = subprocess.Popen(
-            [*CLI, "serve", "--atlas", str(world.path), *map(str, arguments)],  # the last --atlas counts
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=cwd or tmp_path_factory.mktemp("served"),
-            env=child_environment(),
-        )
-        started.append(process)
-        said = process.stderr.readline()
-        found = re.search(r"http://\S+/", said)
-        assert found, said + process.stderr.read()
-        return found[0], process
+        def start(*arguments, cwd=None):
+            command = [*CLI, "serve", "--atlas", world.path, *arguments]  # the last --atlas counts
+            folder = cwd or tmp_path_factory.mktemp("served")
+            process = stack.enter_context(
+                started(command, stdout=PIPE, stderr=PIPE, text=True, cwd=folder, env=child_environment())
+            )
+            said = process.stderr.readline()
+            found = re.search(r"http://\S+/", said)
+            assert found, said + process.stderr.read()
+            return found[0], process
 
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        yield start
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +60,7 @@ def chromium():
         pytest.fail("No chromium; install it: apt-get install chromium. Or leave these tests out: -m 'not browser'")
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS, timeout=1000 * HANG_S)
         yield browser
         browser.close()
 
@@ -86,7 +79,7 @@ def visit(chromium, address):
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(1000 * HANG_S)
         page.on("pageerror", lambda error: wrong.append(f"page: {error}"))
         page.on("console", lambda line: wrong.append(line.text) if line.type in ("error", "warning") else None)
         page.on("request", lambda request: _check_host(request.url, address, wrong))

@@ -3,7 +3,6 @@
 import io
 import json
 import shlex
-import subprocess
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from satclip_index.geo import grid
 from satclip_index.geo.gazetteer import continents
 
 from ..conftest import CLI, child_environment
+from ..processes import finished
 from .conftest import ask, at, click, picture, rows, settled
 
 pytestmark = pytest.mark.browser
@@ -185,13 +185,8 @@ def test_what_is_shown_can_be_downloaded(visit):
 def test_the_command_gives_the_same_answer(visit):
     page = visit("?like=Nairobi:2&like=-60.1,-3.2&unlike=Cairo&exclude=700&k=4")
     line = page.locator("#command").inner_text()
-    done = subprocess.run(
-        [*CLI, *shlex.split(line)[1:], "--format", "jsonl"],
-        capture_output=True,
-        text=True,
-        env=child_environment(),
-        check=True,
-    )
+    done = finished([*CLI, *shlex.split(line)[1:], "--format", "jsonl"], env=child_environment())
+    assert done.returncode == 0, done.stderr
     assert [json.loads(row)["cell"] for row in done.stdout.splitlines()] == [row["Cell"] for row in rows(page)]
 
 

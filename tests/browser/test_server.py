@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -14,6 +13,7 @@ from urllib.request import urlopen
 import pytest
 
 from ..conftest import CLI, child_environment
+from ..processes import HANG_S, finished
 
 
 def handshake(address, origin, token):
@@ -29,13 +29,13 @@ def handshake(address, origin, token):
         f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
         f"Sec-WebSocket-Protocol: bokeh, {token}",
     ]
-    with socket.create_connection((parts.hostname, parts.port), timeout=10) as connection:
+    with socket.create_connection((parts.hostname, parts.port), timeout=HANG_S) as connection:
         connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
         return connection.recv(200).decode().splitlines()[0]
 
 
 def token_of(address):
-    with urlopen(address, timeout=20) as page:
+    with urlopen(address, timeout=HANG_S) as page:
         return re.search(r'"token":"([^"]+)"', page.read().decode())[1]
 
 
@@ -52,7 +52,7 @@ def test_another_name_is_let_in_when_it_is_named(serve):
     assert " 101 " in handshake(address, "https://maps.example.org:443", token_of(address))
     assert " 403 " in handshake(address, "https://other.example.org:443", token_of(address))
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 0
     assert out == ""
     assert "Traceback" not in err
@@ -70,7 +70,7 @@ def test_it_listens_on_this_machine_only(address):
 def test_no_page_is_served_but_its_own(address):
     for path in ("page/../server.py", "page/%2e%2e/server.py", "page/nothing.js", "static/../../../setup.py"):
         with pytest.raises(HTTPError) as error:
-            urlopen(address + path, timeout=20)
+            urlopen(address + path, timeout=HANG_S)
         assert error.value.code in (403, 404)
         error.value.close()
 
@@ -80,14 +80,7 @@ def test_a_port_that_is_taken_is_one_line_with_the_remedy(world):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = subprocess.run(
-            [*CLI, "serve", "--atlas", str(world.path), "--port", str(port)],
-            capture_output=True,
-            text=True,
-            env=child_environment(),
-            timeout=60,
-            check=False,
-        )
+        done = finished([*CLI, "serve", "--atlas", world.path, "--port", port], env=child_environment())
     assert done.returncode == 1
     assert (
         done.stderr
@@ -96,7 +89,7 @@ def test_a_port_that_is_taken_is_one_line_with_the_remedy(world):
 
 
 def test_the_page_asks_nobody_else(address):
-    with urlopen(address, timeout=20) as page:
+    with urlopen(address, timeout=HANG_S) as page:
         text = page.read().decode()
     assert not [link for link in re.findall(r'(?:src|href)="([^"]+)"', text) if link.startswith(("http", "//"))]
     assert json.loads(re.search(r'"roots":(\{[^}]*\})', text)[1])

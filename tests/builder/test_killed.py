@@ -1,93 +1,30 @@
 """Builds that are killed, at any moment and in any way, go on to the bytes of one that was not."""
 
-import json
 import random
 import signal
 import subprocess
-import sys
-import time
 
 import pytest
 
 import satclip_index as si
 from satclip_index.errors import SatclipIndexError
 
-from ..conftest import child_environment
 from ..oracles import make_encoder
 from .test_build import build, digests
 
-# Imports and compiled code take seconds, a build less: one process has them, and each build is a fork of it.
-BUILDERS = """
-import json, os, resource, sys, tempfile, time, traceback
-from satclip_index.builder.build import build_atlas
-from satclip_index.encoder import Encoder
-from satclip_index.errors import OutputError
-encoder = Encoder.load(sys.argv[1])
-with tempfile.TemporaryDirectory() as folder:
-    build_atlas(folder + "/atlas", encoder=encoder, res=0, device="cpu")
-for line in sys.stdin:
-    job, status = json.loads(line), 1
-    limit, kill, after_s = job.pop("limit", None), job.pop("kill", None), job.pop("after_s", 0)
-    child = os.fork()
-    if not child:
-        try:
-            if limit:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-            build_atlas(encoder=encoder, device="cpu", **job)
-            status = 0
-        except (OutputError, KeyboardInterrupt) as error:
-            status = 28 if isinstance(error, OutputError) and "--resume" in str(error) else 2
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    if kill:
-        time.sleep(after_s)
-        os.kill(child, kill)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
 
-
-class Builders:
-    """A process that forks one build after another."""
-
-    def __init__(self, encoder_file):
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", BUILDERS, str(encoder_file)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=child_environment(),
-        )  # fmt: skip
-
-    def run(self, path, **job):
-        """Return the exit code of a build; by ``kill`` it gets that signal after ``after_s`` seconds."""
-        self._process.stdin.write(json.dumps({"path": str(path)} | job) + "\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
-
-    def end(self):
-        self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait(timeout=60)
-
-
-@pytest.fixture(scope="module")
-def builders(encoder_file):
-    running = Builders(encoder_file)
-    yield running
-    running.end()
-
-
-def timed(builders, path, **options):
-    """Return the files of an undisturbed build and the seconds that it takes."""
+def counted(builders, path, **options):
+    """Return the files of an undisturbed build, and how often it opens, renames, makes or removes one."""
+    count = path.with_name("count")
     assert builders.run(path.with_name("first"), **options) == 0  # the search may have to be compiled
-    start = time.perf_counter()
-    assert builders.run(path, **options) == 0
-    return digests(path), time.perf_counter() - start
+    assert builders.run(path, count=str(count), **options) == 0
+    return digests(path), int(count.read_text())
 
 
 def check_kills(builders, folder, res, *, moments, signals, land_only=False, force=False):
     """Kill a build at random moments; what opens then is whole, and going on gives the same bytes."""
     rng = random.Random(0)
-    expected, seconds = timed(builders, folder / "whole", res=res, land_only=land_only)
+    expected, uses = counted(builders, folder / "whole", res=res, land_only=land_only, workers=2)
     killed = 0
     for moment in range(moments):
         here = folder / str(moment)
@@ -95,14 +32,13 @@ def check_kills(builders, folder, res, *, moments, signals, land_only=False, for
         here.mkdir()
         old = digests(build(path, make_encoder(9), res=0).path) if force else None
         for attempt in range(2):  # that which goes on may be killed too
-            how, after_s = signals[moment % len(signals)], rng.uniform(0, seconds * (1.1 if not attempt else 0.5))
+            how, at = signals[moment % len(signals)], rng.randint(1, uses if not attempt else uses // 2)
+            late_s = rng.uniform(0, 0.02) if moment % 2 else 0  # amid what writes without Python
             code = builders.run(
-                path, res=res, land_only=land_only, force=force, resume=True, workers=2, kill=how, after_s=after_s
+                path, res=res, land_only=land_only, force=force, resume=True, workers=2, kill=how, at=at, late_s=late_s
             )
             assert code in (0, 2, -how), code
             killed += code != 0
-            if not code and not attempt:  # the machine was busier when the undisturbed build was timed
-                seconds /= 2
             for found in here.iterdir():
                 if found == path:
                     assert without_journal(digests(found)) in (old, expected)

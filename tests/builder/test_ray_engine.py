@@ -3,11 +3,11 @@
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -19,6 +19,7 @@ from satclip_index.errors import BuildError, MissingExtraError
 from ..conftest import CLI, child_environment
 from ..object_store import environment
 from ..oracles import make_encoder
+from ..processes import HANG_S, started
 from ..storage.test_remote import digests_at
 from .test_build import Stop, build, digests, stop_after
 
@@ -26,10 +27,11 @@ RES = [0, 1, 2, 3]
 
 
 @pytest.fixture(scope="module")
-def ray(store):
+def ray(store, tmp_path_factory):
     """Start one Ray for all builds here, with two processors; its workers find the object store as we do."""
+    home = str(tmp_path_factory.mktemp("home"))  # Ray writes there
     with (
-        environment({"PYTHONPATH": child_environment()["PYTHONPATH"]}),
+        environment({"PYTHONPATH": child_environment()["PYTHONPATH"], "HOME": home}),
         _ray(BuildSettings(None, False, "cpu", None, workers=2)) as started,
     ):
         yield started
@@ -164,16 +166,15 @@ def test_a_build_by_ray_goes_on_without_a_worker_that_was_killed_and_is_quiet(tm
     """Of 10 shards, by a Ray of the command's own; it says what the engine of threads says, and nothing else."""
     make_encoder(L=2, capacity=4, dim=4).save(tmp_path / "encoder.safetensors")
     options = ["--encoder", "encoder.safetensors", "--res", "4", "--workers", "2", "--engine", "ray"]
-    child = subprocess.Popen(
-        [*CLI, "build", "--atlas", "by-ray", *options],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=child_environment(),
-    )  # fmt: skip
-    journal, lines = tmp_path / "by-ray.partial" / "journal.jsonl", 0
-    while child.poll() is None and lines < 3:  # what is to be built, and two shards
-        time.sleep(0.01)
-        lines = journal.read_text().count("\n") if journal.exists() else 0
-    assert kill_one(child.pid)
-    said, complained = child.communicate(timeout=120)
+    command = [*CLI, "build", "--atlas", "by-ray", *options]
+    environment = child_environment({"HOME": str(tmp_path)})  # Ray writes there
+    with started(command, stdout=PIPE, stderr=PIPE, text=True, cwd=tmp_path, env=environment) as child:
+        journal, lines = tmp_path / "by-ray.partial" / "journal.jsonl", 0
+        while child.poll() is None and lines < 3:  # what is to be built, and two shards
+            time.sleep(0.01)
+            lines = journal.read_text().count("\n") if journal.exists() else 0
+        assert kill_one(child.pid)
+        said, complained = child.communicate(timeout=HANG_S)
     assert child.returncode == 0, complained
     assert said == ""
     assert [line.split()[0] for line in complained.splitlines()] == ["Building", "Built"], complained

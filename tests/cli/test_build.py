@@ -1,17 +1,16 @@
 """From nothing to an answer; a build that is interrupted; encoders that are not what they say."""
 
 import signal
-import subprocess
 import sys
-import time
 
 import pytest
 
 from ..conftest import CLI, child_environment
+from ..processes import finished, signal_at
 from .test_cli import answer, failed
 
 
-def test_build_then_like_then_sql(process, encoder_file, tmp_path):
+def test_build_then_like_then_sql(process, cli, encoder_file, tmp_path):
     done = process("build", "--encoder", encoder_file, "--res", "0", "--res", "1", "--device", "cpu")
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
@@ -19,22 +18,16 @@ def test_build_then_like_then_sql(process, encoder_file, tmp_path):
     assert "Try: satclip-index like Nairobi" in done.stderr
     assert len(answer(process("like", "Nairobi"))) == 10
     assert answer(process("sql", "SELECT count(*) AS n FROM cells")) == [{"n": 964}]
-    assert "--force" in failed(process("build", "-q", "--encoder", encoder_file, "--res", "0"))
+    assert "--force" in failed(cli("build", "-q", "--encoder", encoder_file, "--res", "0"))
 
 
 @pytest.mark.slow
 def test_an_interrupted_build_says_how_to_go_on_and_goes_on(cli, encoder_file, tmp_path):
     options = ["build", "--encoder", str(encoder_file), "--res", "1", "--res", "4", "--device", "cpu", "--workers", "1"]
-    child = subprocess.Popen(
-        [*CLI, *options], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=child_environment()
-    )
-    journal = tmp_path / "atlas.partial" / "journal.jsonl"
-    while not (journal.exists() and journal.read_text().count("\n") > 3):
-        assert child.poll() is None
-        time.sleep(0.01)
-    child.send_signal(signal.SIGINT)
-    assert b"--resume" in child.communicate()[1]
-    assert child.returncode != 0
+    program = f"{signal_at(20, signal.SIGINT)}; {CLI[-1]}"  # files of several shards of res 4 have taken their places
+    done = finished([*CLI[:-1], program, *options], cwd=tmp_path, env=child_environment())
+    assert "--resume" in done.stderr
+    assert done.returncode not in (0, -signal.SIGINT)
     assert "--resume" in failed(cli(*options, "-q"))
     assert "has res 1, 4; this one has 1" in failed(cli(*options[:5], "--resume", "-q"))
     done = cli(*options, "--resume")
@@ -57,7 +50,7 @@ def test_a_malicious_checkpoint_is_one_line_and_runs_nothing(cli, tmp_path):
         "class Bomb:\n    def __reduce__(self): return (os.mkdir, (sys.argv[2],))\n"
         "torch.save({'state_dict': {}, 'hyper_parameters': Bomb()}, sys.argv[1])"
     )
-    subprocess.run([sys.executable, "-c", program, tmp_path / "evil.ckpt", tmp_path / "ran"], check=True)
+    assert finished([sys.executable, "-c", program, tmp_path / "evil.ckpt", tmp_path / "ran"]).returncode == 0
     line = failed(cli("build", "-q", "--encoder", "evil.ckpt"))
     assert "Nothing in it was run" in line
     assert [path.name for path in tmp_path.iterdir()] == ["evil.ckpt"]

@@ -7,9 +7,9 @@ import pty
 import re
 import shlex
 import struct
-import subprocess
 import sys
 import termios
+from subprocess import PIPE
 
 import duckdb
 import h3
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ..conftest import CLI, child_environment
+from ..processes import HANG_S, finished, started
 
 POLYGON = {"type": "Polygon", "coordinates": [[[10, 0], [30, 0], [30, 10], [10, 10], [10, 0]]]}
 LIKE = ("like", "36.82,-1.29", "-k", "3")
@@ -248,17 +249,12 @@ def test_format_overrules_the_name_of_the_file(cli, atlas, tmp_path):
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "table", "parquet"])
 def test_a_closed_pipe_is_quiet(atlas, kind):
     query = "SELECT res, i, hex(i) AS h FROM cells, range(60) t(i)"
-    child = subprocess.Popen(
-        [*CLI, "sql", query, "--format", kind],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=child_environment({"SATCLIP_ATLAS": str(atlas.path)}),
-    )
-    child.stdout.read(10)
-    child.stdout.close()
-    stderr = child.stderr.read().decode()
-    child.stderr.close()
-    child.wait(60)
+    environment = child_environment({"SATCLIP_ATLAS": str(atlas.path)})
+    with started([*CLI, "sql", query, "--format", kind], stdout=PIPE, stderr=PIPE, env=environment) as child:
+        child.stdout.read(10)
+        child.stdout.close()
+        stderr = child.stderr.read().decode()
+        child.wait(HANG_S)
     assert "Traceback" not in stderr
     assert "Broken" not in stderr
 
@@ -347,10 +343,8 @@ def test_a_narrow_terminal_is_spared_columns_and_never_the_names_of_places(atlas
     program = "from satclip_cli.main import main; main()"
     arguments = ["like", "Nairobi", "--atlas", str(atlas.path), "-k", "3"]
     environment = child_environment() | {"TERM": "dumb"}
-    environment.pop("COLUMNS", None)
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments], stdout=terminal, stderr=subprocess.PIPE, env=environment
-    )
+    environment.pop("COLUMNS")
+    done = finished([sys.executable, "-c", program, *arguments], stdout=terminal, text=False, env=environment)
     shown = os.read(reader, 65536).decode()
     os.close(terminal)
     os.close(reader)

@@ -1,16 +1,16 @@
 """``satclip-index sql`` as a person meets it: files, parameters, the prompt, and --safe."""
 
+import contextlib
 import os
 import pty
 import re
 import select
-import subprocess
 import sys
-import time
 
 import pytest
 
 from ..conftest import CLI, child_environment
+from ..processes import HANG_S, finished, started
 from .test_cli import answer
 
 NAIROBI = ["-p", "lon=36.82", "-p", "lat=-1.29"]
@@ -72,7 +72,7 @@ def test_save_writes_a_file_that_duckdb_asks_alone(cli, atlas, tmp_path):
     assert done.returncode == 0, done.stderr
     (query,) = re.findall(r"ATTACH .*;", done.stderr)
     program = "import duckdb, sys; print(duckdb.execute(sys.argv[1]).fetchall()[0][1])"
-    alone = subprocess.run([sys.executable, "-c", program, query], cwd=tmp_path, capture_output=True, text=True)
+    alone = finished([sys.executable, "-c", program, query], cwd=tmp_path)
     assert alone.returncode == 0, alone.stderr
     assert int(alone.stdout) == atlas.like((36.8, -1.3)).cell[0]
     again = cli("sql", "--save", "geo.duckdb", atlas=atlas)
@@ -86,36 +86,49 @@ def test_save_writes_a_file_that_duckdb_asks_alone(cli, atlas, tmp_path):
 class Terminal:
     """A person at a terminal: types, and reads what comes."""
 
-    def __init__(self, arguments, env):
-        self.pid, self._file = pty.fork()
-        if self.pid == 0:
-            os.execve(sys.executable, [*CLI, *arguments], child_environment(env))
+    def __init__(self, process, file):
+        self._process, self._file = process, file
 
-    def read_until(self, text, timeout=60):
-        found, end = "", time.monotonic() + timeout
+    def read_until(self, text, *, again=""):
+        """Return what comes up to some text, having typed ``again`` whenever nothing comes for a while."""
+        found = ""
         while text not in found:
-            assert time.monotonic() < end, found
-            if select.select([self._file], [], [], 0.1)[0]:
+            if select.select([self._file], [], [], 5 if again else HANG_S)[0]:
                 found += os.read(self._file, 65536).decode(errors="replace")
+            else:
+                assert again, found
+                self.type(again)
         return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", found)
 
     def type(self, text):
         os.write(self._file, text.encode())
 
     def close(self):
-        try:
+        with contextlib.suppress(OSError):  # the other side is closed
             while os.read(self._file, 65536):
                 pass
-        except OSError:  # the other side is closed
-            pass
-        os.close(self._file)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self._process.wait(HANG_S)
 
 
 @pytest.fixture
 def terminal(atlas, tmp_path):
     env = {"SATCLIP_ATLAS": str(atlas.path), "XDG_STATE_HOME": str(tmp_path / "state"), "COLUMNS": "120"}
-    return lambda: Terminal(["sql"], env)
+    program = f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); {CLI[-1]}"  # the session's own terminal
+    with contextlib.ExitStack() as stack:
+
+        def open_one():
+            file, theirs = pty.openpty()
+            stack.callback(os.close, file)
+            streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+            try:
+                process = stack.enter_context(
+                    started([*CLI[:-1], program, "sql"], env=child_environment(env), **streams)
+                )
+            finally:
+                os.close(theirs)
+            return Terminal(process, file)
+
+        yield open_one
 
 
 def test_the_prompt_answers_statements_survives_errors_and_keeps_a_history(terminal, tmp_path):
@@ -145,20 +158,23 @@ def test_the_prompt_answers_statements_survives_errors_and_keeps_a_history(termi
     assert again.close() == 0
 
 
-def test_control_c_ends_a_statement_and_not_the_prompt(terminal):
+def test_control_c_ends_a_statement_and_not_the_prompt(terminal, tmp_path):
     person = terminal()
     person.read_until("satclip> ")
-    endless = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b;"
-    person.type(f"{endless}\n")
-    time.sleep(1)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    once = f"read_csv('{pipe}', columns = {{n: 'INT'}}, auto_detect = false, header = false)"
+    person.type(f"SELECT sum(n * a.range * b.range) FROM range(10000000) a, range(10000000) b, {once};\n")
+    pipe.write_text("1\n")  # which waits until the statement reads it
     person.type("\x03")
     assert "Interrupted." in person.read_until("satclip> ")
     person.type("SELECT half\n")
     person.read_until("...> ")
-    time.sleep(0.5)  # readline shows a prompt a moment before it listens for signals
     person.type("\x03")
-    person.read_until("satclip> ")
-    person.type("SELECT 6 * 7 AS answer;\n")
-    assert "42" in person.read_until("satclip> ")
+    person.read_until("satclip> ", again="\x03")  # readline shows a prompt a moment before it listens for signals
+    shown = ""
+    while "42" not in shown:  # what is typed before a late Ctrl-C is heard is lost
+        person.type("SELECT 6 * 7 AS answer;\n")
+        shown = person.read_until("satclip> ")
     person.type("\x04")
     assert person.close() == 0

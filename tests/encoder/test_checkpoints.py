@@ -4,9 +4,11 @@ import json
 import os
 import pickle
 import re
+import sys
 import threading
 import zipfile
 from dataclasses import asdict
+from subprocess import PIPE
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -17,7 +19,9 @@ from satclip_index.encoder.location_encoder import Encoder, Hyperparameters
 from satclip_index.errors import EncoderError
 
 from .. import oracles
+from ..conftest import child_environment
 from ..oracles import GEOMETRIES, make_encoder
+from ..processes import HANG_S, started
 
 LON = np.array([36.82, -70.5, 180.0, -180.0, 0.0, 12.0, 200.0, 179.9999, 77.0])
 LAT = np.array([-1.29, -33.4, 10.0, 10.0, 90.0, -90.0, -15.0, 71.0, 89.95])
@@ -323,57 +327,80 @@ def hub(tmp_path):
     thread.join()
 
 
-LOAD = """
-import json, sys
+# huggingface_hub reads the environment when it is imported, so each load is a process; torch is imported once for all.
+LOADERS = """
+import json, os, sys
 from satclip_index.encoder import Encoder
 from satclip_index.errors import EncoderError
-try:
-    encoder = Encoder.load(sys.argv[1])
-except EncoderError as error:
-    print(json.dumps({"error": str(error)}))
-else:
-    print(json.dumps({"sha256": encoder.sha256, "origin": encoder.origin, "name": encoder.name}))
+assert "huggingface_hub" not in sys.modules
+for line in sys.stdin:
+    name, env = json.loads(line)
+    child = os.fork()
+    if not child:
+        os.environ.update(env)
+        try:
+            encoder = Encoder.load(name)
+        except EncoderError as error:
+            answer = {"error": str(error)}
+        except BaseException as error:
+            answer = {"unexpected": repr(error)}
+        else:
+            answer = {"sha256": encoder.sha256, "origin": encoder.origin, "name": encoder.name}
+        print(json.dumps(answer), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
 """
 
 
-def load(run_python, name, env):
-    done = run_python(LOAD, name, env=env)
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
-    assert "\n" not in answer.get("error", "")
-    return answer
+@pytest.fixture(scope="module")
+def load():
+    """Load an encoder by its name in a process of its own, which has more in its environment."""
+    command = [sys.executable, "-c", LOADERS]
+    with started(command, stdin=PIPE, stdout=PIPE, text=True, env=child_environment()) as loaders:
+
+        def load(name, env):
+            loaders.stdin.write(json.dumps([name, env]) + "\n")
+            loaders.stdin.flush()
+            answer = json.loads(loaders.stdout.readline())
+            assert "unexpected" not in answer, answer
+            assert "\n" not in answer.get("error", "")
+            return answer
+
+        yield load
+        loaders.stdin.close()
+        assert loaders.wait(HANG_S) == 0
 
 
-def test_a_hub_repository_is_fetched_once_and_pinned_to_its_commit(hub, run_python, tmp_path, encoder):
+def test_a_hub_repository_is_fetched_once_and_pinned_to_its_commit(hub, load, tmp_path, encoder):
     checkpoint = lightning_checkpoint(tmp_path / "x.ckpt", encoder)
     hub.files = {"satclip-vit16-l40.ckpt": checkpoint.read_bytes(), "README.md": b"# A model", "big.bin": b"0" * 99}
     expected = {"sha256": encoder.sha256, "origin": {"repository": "our/model", "revision": COMMIT}}
     expected["name"] = "our/model"
-    assert load(run_python, "our/model", hub.env) == expected
+    assert load("our/model", hub.env) == expected
     assert not any(path.endswith("big.bin") for path in hub.asked)
     asked = len(hub.asked)
-    assert load(run_python, "our/model", hub.env | {"HF_HUB_OFFLINE": "1"}) == expected
-    assert load(run_python, f"our/model@{COMMIT}", hub.env | {"HF_HUB_OFFLINE": "1"}) == expected
+    assert load("our/model", hub.env | {"HF_HUB_OFFLINE": "1"}) == expected
+    assert load(f"our/model@{COMMIT}", hub.env | {"HF_HUB_OFFLINE": "1"}) == expected
     assert len(hub.asked) == asked
 
 
-def test_offline_without_a_cache_is_one_clear_line(run_python, tmp_path):
+def test_offline_without_a_cache_is_one_clear_line(load, tmp_path):
     env = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
-    answer = load(run_python, "microsoft/SatCLIP-ViT16-L40", env)
+    answer = load("microsoft/SatCLIP-ViT16-L40", env)
     assert "cannot be reached" in answer["error"]
     assert "bluemarble" in answer["error"]
 
 
-def test_a_hub_that_does_not_answer_is_one_clear_line(run_python, tmp_path):
+def test_a_hub_that_does_not_answer_is_one_clear_line(load, tmp_path):
     env = {"HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}
-    assert "cannot be reached" in load(run_python, "our/model", env)["error"]
+    assert "cannot be reached" in load("our/model", env)["error"]
 
 
-def test_a_repository_that_is_not_there_is_one_clear_line(hub, run_python):
-    assert "our/other" in load(run_python, "our/other", hub.env)["error"]
+def test_a_repository_that_is_not_there_is_one_clear_line(hub, load):
+    assert "our/other" in load("our/other", hub.env)["error"]
 
 
 @pytest.mark.parametrize("names", [["README.md"], ["a.ckpt", "b.ckpt"]])
-def test_a_repository_without_exactly_one_weights_file_is_refused(hub, run_python, names):
+def test_a_repository_without_exactly_one_weights_file_is_refused(hub, load, names):
     hub.files = dict.fromkeys(names, b"x")
-    assert "expected one" in load(run_python, "our/model", hub.env)["error"]
+    assert "expected one" in load("our/model", hub.env)["error"]

@@ -296,24 +296,26 @@ def test_without_lancedb_the_error_says_what_to_install(atlas, tmp_path, monkeyp
     assert not list(tmp_path.iterdir())
 
 
-def test_ctrl_c_leaves_nothing(atlas, tmp_path):
-    import signal
-    import subprocess
-    import time
+INTERRUPTED = """
+import os, signal
+from satclip_cli.main import main
+from satclip_index import Atlas
+signal.signal(signal.SIGINT, signal.default_int_handler)
+write = Atlas.to_lance
+def interrupted(*arguments, progress=None, **options):
+    def interrupt(done, total):
+        if done == 842:
+            os.kill(os.getpid(), signal.SIGINT)
+    return write(*arguments, progress=interrupt, **options)
+Atlas.to_lance = interrupted
+main()
+"""
 
-    from ..conftest import CLI, child_environment
 
-    program = CLI[-1].replace("main()", "signal.signal(signal.SIGINT, signal.default_int_handler); main()")
-    arguments = ["export", "lance", str(tmp_path / "x"), "--atlas", str(atlas.path)]
-    child = subprocess.Popen(
-        [sys.executable, "-c", f"import signal; {program}", *arguments], env=child_environment(), stderr=subprocess.PIPE
-    )
-    while not list(tmp_path.iterdir()):
-        assert child.poll() is None
-        time.sleep(0.01)
-    child.send_signal(signal.SIGINT)
-    _, told = child.communicate(timeout=60)
-    assert child.returncode != 0, told
+def test_ctrl_c_leaves_nothing(atlas, tmp_path, run_python):
+    done = run_python(INTERRUPTED, "export", "lance", tmp_path / "x", "--atlas", atlas.path)
+    assert done.returncode != 0, done.stderr
+    assert "Wrote" not in done.stderr
     assert not list(tmp_path.iterdir())
 
 

@@ -64,7 +64,10 @@ def angle_between(cells, ancestors):
     return 2 * np.arcsin(np.linalg.norm(a - b, axis=1) / 2)
 
 
-@pytest.mark.parametrize(("res", "finer"), [(0, 1), (0, 3), (0, 5), (1, 2), (1, 4), (2, 3), (2, 4), (3, 4), (3, 5)])
+DEEP = [pytest.param(res, 5, marks=pytest.mark.slow) for res in (0, 3)]  # two million cells
+
+
+@pytest.mark.parametrize(("res", "finer"), [(0, 1), (0, 3), (1, 2), (1, 4), (2, 3), (2, 4), (3, 4), *DEEP])
 def test_no_descendant_is_further_than_the_reach_of_its_resolution(res, finer):
     cells = grid.cells_at(finer)
     furthest = angle_between(cells, grid.ancestors(cells, res)).max()

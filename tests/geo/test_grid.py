@@ -39,8 +39,9 @@ def test_centres_are_those_of_h3(res):
     cells = grid.cells_at(res)
     lon, lat = grid.cell_centers(cells)
     expected = np.array([h3.cell_to_latlng(cell) for cell in text(cells)])
-    np.testing.assert_allclose(lat, expected[:, 0], atol=1e-12)
-    np.testing.assert_allclose(lon, expected[:, 1], atol=1e-12)
+    # Two libraries of trigonometry; near the poles, longitudes lose two of sixteen digits to the inverse functions.
+    np.testing.assert_allclose(lat, expected[:, 0], atol=1e-10)
+    np.testing.assert_allclose(lon, expected[:, 1], atol=1e-10)
 
 
 @pytest.mark.parametrize("res", range(4))
@@ -87,7 +88,7 @@ def adjacent_by_h3(cells):
 
 
 @pytest.mark.parametrize("share", [1.0, 0.4])
-@pytest.mark.parametrize("res", [0, 1, 2, 3])
+@pytest.mark.parametrize("res", [0, 1, 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_adjacent_pairs_are_those_of_h3_each_once(res, share):
     rng = np.random.default_rng(res)
     cells = rng.permutation(grid.cells_at(res))[: int(share * grid.cell_count(res))]

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from satclip_index.geo.land_mask import is_land
-from satclip_index.maps.coastlines import _FILE, outlines
+from satclip_index.maps.coastlines import _FILE, load_outlines
 
 
 @pytest.fixture(params=["fine", "coarse"])
 def lines(request):
-    return outlines(request.param)
+    return load_outlines(request.param)
 
 
 def steps(lines):
@@ -53,7 +53,7 @@ def around(points, degrees):
 
 @pytest.mark.parametrize(("level", "degrees"), [("fine", 0.3), ("coarse", 1.0)])
 def test_coasts_lie_between_land_and_sea_and_borders_on_land(level, degrees):
-    a, b, border = steps(outlines(level))
+    a, b, border = steps(load_outlines(level))
     middle, border = ((a + b) / 2)[::5], border[::5]
     coast = middle[~border & (middle[:, 1] > -60)]  # below, maps take ice for sea or for land
     land, sea = around(coast, degrees)
@@ -64,7 +64,7 @@ def test_coasts_lie_between_land_and_sea_and_borders_on_land(level, degrees):
 
 
 def test_where_kenya_and_tanzania_part_is_a_border():
-    lines = outlines("fine")
+    lines = load_outlines("fine")
     near = (np.abs(lines.lon - 34.0) < 1.2) & (np.abs(lines.lat + 1.0) < 0.05)
     of = np.repeat(lines.is_border, np.diff(lines.start))
     assert near.any()  # at 1 S, from Lake Victoria on
@@ -75,4 +75,4 @@ def test_the_file_is_small_and_says_whom_to_credit():
     assert _FILE.stat().st_size < 250_000
     with np.load(_FILE) as file:
         assert "Natural Earth" in str(file["credit"])
-    assert outlines("fine") is outlines("fine")
+    assert load_outlines("fine") is load_outlines("fine")

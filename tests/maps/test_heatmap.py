@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from satclip_index.errors import QueryError, ResolutionError
-from satclip_index.maps.heatmap import WORLD, HeatMaps, fitting_res, heat_map, pixels_of
+from satclip_index.maps.heatmap import WORLD, HeatMaps, MapView, fitting_res, heat_map
 
 from ..oracles import similarity, stored
 
@@ -53,7 +53,7 @@ def test_a_picture_is_what_h3_and_brute_force_say_of_each_pixel(atlas, land_atla
     for opened in (atlas, land_atlas):
         query = opened.query_vector(["Nairobi", "Lima"], unlike="Cairo")
         for res in (1, 2):
-            heat = heat_map(opened, query, bounds, width, height, res=res, land_only=land_only)
+            heat = HeatMaps(opened).heat(query, bounds, width, height, res=res, land_only=land_only)
             columns = tables[opened, res]
             expected = brute_heat(columns, query, bounds, width, height, res, land_only=land_only)
             np.testing.assert_array_equal(np.isnan(heat.similarity), np.isnan(expected))
@@ -68,7 +68,7 @@ def test_a_pixel_is_as_similar_as_like_says_of_its_cell(atlas):
     query = atlas.query_vector(**asked)
     for i in range(0, len(found), 97):
         lon, lat = found.lon[i], found.lat[i]
-        heat = heat_map(atlas, query, (lon - 1e-3, lat - 1e-3, lon + 1e-3, lat + 1e-3), 3, 3)
+        heat = heat_map(atlas, query, MapView((lon - 1e-3, lat - 1e-3, lon + 1e-3, lat + 1e-3), 3, 3))
         np.testing.assert_allclose(heat.similarity, found.similarity[i], atol=1e-6)
         assert heat.res == 2
 
@@ -81,15 +81,15 @@ def test_the_query_of_one_place_is_its_cells_stored_vector(atlas):
 
 def test_the_coarsest_resolution_is_taken_whose_cells_are_no_wider_than_two_pixels(atlas):
     km = {res: np.sqrt(h3.average_hexagon_area(res, unit="km^2")) for res in (1, 2)}
-    assert fitting_res(atlas.manifest, WORLD, 1, 1) == 1
+    assert fitting_res(atlas.manifest, MapView(WORLD, 1, 1)) == 1
     for width in range(10, 200):
-        res = fitting_res(atlas.manifest, WORLD, width, width // 2)
+        res = fitting_res(atlas.manifest, MapView(WORLD, width, width // 2))
         pixel = 40_030 / width
         assert (res == 1) == (km[1] <= 2 * pixel) or abs(km[1] / pixel - 2) < 0.05, width
-    assert fitting_res(atlas.manifest, (0, 0, 1, 1), 1000, 1000) == 2  # there is none finer
+    assert fitting_res(atlas.manifest, MapView((0, 0, 1, 1), 1000, 1000)) == 2  # there is none finer
     # Degrees of longitude are short near a pole, so the same pixels see more.
-    assert fitting_res(atlas.manifest, (0, 0, 180, 20), 30, 4) == 1
-    assert fitting_res(atlas.manifest, (0, 70, 180, 90), 30, 4) == 2
+    assert fitting_res(atlas.manifest, MapView((0, 0, 180, 20), 30, 4)) == 1
+    assert fitting_res(atlas.manifest, MapView((0, 70, 180, 90), 30, 4)) == 2
 
 
 def test_a_view_is_looked_up_once_and_serves_every_question(atlas, monkeypatch):
@@ -102,7 +102,7 @@ def test_a_view_is_looked_up_once_and_serves_every_question(atlas, monkeypatch):
     images = [maps.heat(query, WORLD, 60, 30).similarity for query in queries]
     assert len(looked) == 1
     for query, image in zip(queries, images, strict=True):
-        np.testing.assert_array_equal(image, heat_map(atlas, query, WORLD, 60, 30).similarity)
+        np.testing.assert_array_equal(image, heat_map(atlas, query, MapView(WORLD, 60, 30)).similarity)
 
 
 def test_threads_may_share_the_pictures_of_an_atlas(atlas):
@@ -118,7 +118,7 @@ def test_threads_may_share_the_pictures_of_an_atlas(atlas):
     for thread in threads:
         thread.join()
     for query, image in zip(queries, images, strict=True):
-        np.testing.assert_array_equal(image, heat_map(atlas, query, WORLD, 40, 20, res=2).similarity)
+        np.testing.assert_array_equal(image, heat_map(atlas, query, MapView(WORLD, 40, 20), res=2).similarity)
 
 
 @pytest.mark.parametrize(
@@ -137,13 +137,14 @@ def test_threads_may_share_the_pictures_of_an_atlas(atlas):
 def test_what_cannot_be_drawn_is_refused(atlas, changed, said):
     given = {"query": atlas.query_vector("Nairobi"), "bounds": WORLD, "width": 4, "height": 2} | changed
     with pytest.raises(QueryError, match=said):
-        heat_map(atlas, **given)
+        HeatMaps(atlas).heat(**given)
 
 
 def test_a_view_has_square_pixels_and_is_never_larger_than_asked_for():
-    assert pixels_of(WORLD, 900) == (900, 450)
-    assert pixels_of((0, -90, 1, 90), 900) == (5, 900)
-    assert pixels_of((0, 0, 1e-9, 90), 900) == (1, 900)
+    assert MapView.fit(WORLD, 900) == MapView(WORLD, 900, 450)
+    assert MapView.fit((0, -90, 1, 90), 900) == MapView((0, -90, 1, 90), 5, 900)
+    assert MapView.fit((0, 0, 1e-9, 90), 900) == MapView((0, 0, 1e-9, 90), 1, 900)
+    assert MapView.fit((170, 0, -170, 10), 100) == MapView((170, 0, 190, 10), 100, 50)
 
 
 def test_a_resolution_that_is_not_held_is_refused(atlas):

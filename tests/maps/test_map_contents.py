@@ -6,7 +6,7 @@ import pytest
 
 from satclip_index.errors import MissingExtraError, OutputError
 from satclip_index.maps.captions import subtitle_of, title_of
-from satclip_index.maps.map_contents import Example, Picture, check_map_path, joined, lines_of_geojson
+from satclip_index.maps.map_contents import Example, Picture, check_map_path, join_lines, lines_of_geojson
 
 NOWHERE = np.empty(0)
 
@@ -61,11 +61,11 @@ def test_the_line_below_names_a_table_and_its_condition(atlas, tmp_path):
 
 def test_lines_are_joined_with_gaps_and_parted_where_they_follow_the_antimeridian():
     ring = np.array([(170.0, 0), (180, 0), (180, 5), (170, 5), (170, 0)])
-    points = joined([ring, ring[:2]])
+    points = join_lines([ring, ring[:2]])
     gaps = np.isnan(points).all(axis=1)
     np.testing.assert_array_equal(points[~gaps], np.vstack([ring, ring[:2]]))
     assert gaps.tolist() == [False, False, True, False, False, False, True, False, False, True]
-    assert joined([]).shape == (0, 2)
+    assert join_lines([]).shape == (0, 2)
 
 
 def test_a_map_shows_every_turn_of_longitude_that_its_bounds_span():

@@ -15,7 +15,7 @@ from PIL import Image
 
 from satclip_index.errors import MissingExtraError, OutputError
 from satclip_index.maps.color_scale import Scale, palette
-from satclip_index.maps.heatmap import WORLD, heat_map
+from satclip_index.maps.heatmap import WORLD, MapView, heat_map
 from satclip_index.maps.map_contents import Example, Picture
 from satclip_index.maps.matplotlib_map import DPI, draw, png_of, svg_of
 
@@ -149,7 +149,10 @@ def test_an_answer_that_was_sent_elsewhere_can_still_be_drawn(atlas, found):
     np.testing.assert_array_equal(
         found.picture(width=200).similarity,
         heat_map(
-            atlas, atlas.query_vector(["Nairobi", "Lima"], unlike="Cairo"), width=200, height=100, land_only=True
+            atlas,
+            atlas.query_vector(["Nairobi", "Lima"], unlike="Cairo"),
+            MapView(WORLD, 200, 100),
+            land_only=True,
         ).similarity,
     )
 

@@ -289,8 +289,8 @@ def test_the_unusual_are_those_whose_best_match_far_away_is_worst(atlas, columns
     ("options", "text"),
     [
         ({"beyond_km": 0}, "most like itself"),
-        ({"beyond_km": math.nan}, "expected kilometres"),
-        ({"apart_km": -1}, "expected kilometres"),
+        ({"beyond_km": math.nan}, "expected a number of at least 0"),
+        ({"apart_km": -1}, "expected a number of at least 0"),
         ({"beyond_km": 30_000}, "No cell has another beyond 30000 km"),
         ({"k": 0}, "at least 1"),
     ],

@@ -30,22 +30,17 @@ KINDS = st.sampled_from(["row", "random", "mean", "opposite"])
     seed=st.integers(0, 10_000),
     kind=KINDS,
     scale=st.sampled_from([1.0, 0.01, 30.0]),
-    batch=st.sampled_from([1, 7, 500]),
+    k=st.sampled_from([1, 7, 40, 500, 20_000]),
 )
-def test_ranked_is_brute_force_row_by_row(cases, name, seed, kind, scale, batch):
+def test_the_top_rows_are_those_of_brute_force_for_a_query_of_any_length(cases, name, seed, kind, scale, k):
     case = cases(name)
     query = a_query(case, seed, kind, scale)
-    found, wanted = [], min(case.cells.size, 40 * batch)
-    for part in case.engine.ranked(query, Filter(), batch=batch):
-        found.append((part.rows, part.similarity))
-        if sum(rows.size for rows, _ in found) >= wanted:
-            break
-    rows, alike = (np.concatenate(values) for values in zip(*found, strict=True))
-    expected, expected_similarity = brute(case, query, k=rows.size)
-    assert rows.size >= wanted
-    np.testing.assert_array_equal(alike, expected_similarity)
-    np.testing.assert_array_equal(rows, expected)
-    assert alike.dtype == np.float32
+    found = case.engine.top(query, k, Filter())
+    expected, expected_similarity = brute(case, query, k=k)
+    assert found.rows.size == min(k, case.cells.size)
+    np.testing.assert_array_equal(found.similarity, expected_similarity)
+    np.testing.assert_array_equal(found.rows, expected)
+    assert found.similarity.dtype == np.float32
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -92,21 +87,16 @@ def test_every_combination_of_filters_is_brute_force(
     np.testing.assert_array_equal(found.similarity, alike)
 
 
-def test_a_search_that_cannot_prune_becomes_a_scan_and_goes_on_where_it_was(cases, monkeypatch):
+def test_a_search_that_cannot_prune_becomes_a_scan(cases, monkeypatch):
     case = cases("rough, res 3")
     query = a_query(case, 1, "random")
     monkeypatch.setattr(engine_module, "_SCAN_LEAST", 0)
     monkeypatch.setattr(engine_module, "_SCAN_SHARE", 0.05)
-    rows, scanned = [], []
-    for part in case.engine.ranked(query, Filter(apart_rad=0.01), batch=50):
-        rows.append(part.rows)
-        scanned.append(part.scanned)
-        if len(rows) == 30:
-            break
-    assert scanned[-1], "a rough encoder with a threshold of 5 % must end in a scan"
-    rows = np.concatenate(rows)
-    expected, _ = brute(case, query, apart_km=0.01 * sphere.EARTH_RADIUS_KM, k=rows.size)
-    np.testing.assert_array_equal(rows, expected)
+    found = case.engine.top(query, 1500, Filter(apart_rad=0.01))
+    assert found.scanned, "a rough encoder with a threshold of 5 % must end in a scan"
+    expected, alike = brute(case, query, apart_km=0.01 * sphere.EARTH_RADIUS_KM, k=1500)
+    np.testing.assert_array_equal(found.rows, expected)
+    np.testing.assert_array_equal(found.similarity, alike)
 
 
 def test_the_scan_is_every_similarity(cases):

@@ -1,10 +1,12 @@
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 
 from satclip_index.search import _float16
+
+from ..conftest import child_environment
+from ..processes import finished
 
 EVERY = np.arange(1 << 16, dtype=np.uint16)
 FINITE = EVERY[np.isfinite(EVERY.view(np.float16))]
@@ -31,8 +33,6 @@ def test_every_finite_half_is_the_float_that_numpy_makes_of_it(name):
 
 
 def test_a_processor_that_numba_is_told_of_is_not_trusted_to_have_the_instruction():
-    program = "from satclip_index.search import halves; print(halves.converts_halves())"
-    done = subprocess.run(
-        [sys.executable, "-c", program], env={"NUMBA_CPU_NAME": "generic"}, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "False"
+    program = "from satclip_index.search._float16 import converts_halves; print(converts_halves())"
+    done = finished([sys.executable, "-c", program], env=child_environment({"NUMBA_CPU_NAME": "generic"}))
+    assert done.stdout.strip() == "False", done.stderr

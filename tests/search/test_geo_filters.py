@@ -14,7 +14,6 @@ from satclip_index.search.geo_filters import (
     intersection,
     ranges_of,
     rows_in,
-    rows_inside,
     union,
 )
 
@@ -87,7 +86,7 @@ def test_a_union_sorts_and_merges_ranges_that_touch_overlap_or_are_empty(pairs):
 @pytest.mark.parametrize("name", SHAPES)
 def test_rows_inside_a_shape_are_those_whose_centre_it_covers(cases, tree, name):
     tree, shape = cases(tree).tree, SHAPES[name]
-    np.testing.assert_array_equal(rows_inside(tree, shape), scan(tree, shape))
+    np.testing.assert_array_equal(rows_in(tree, Area(shape)), scan(tree, shape))
 
 
 @pytest.mark.parametrize("tree", TREES[1:])
@@ -95,27 +94,27 @@ def test_rows_inside_a_shape_are_those_whose_centre_it_covers(cases, tree, name)
 @given(shape=stars())
 def test_rows_inside_any_shape_are_those_whose_centre_it_covers(cases, tree, shape):
     tree = cases(tree).tree
-    np.testing.assert_array_equal(rows_inside(tree, shape), scan(tree, shape))
+    np.testing.assert_array_equal(rows_in(tree, Area(shape)), scan(tree, shape))
 
 
 @given(data=st.data())
 def test_rows_on_the_very_edge_of_a_shape_are_inside(cases, data):
     tree = cases("smooth, res 2").tree
     shape = data.draw(shapes_through(tree.rows.cell))
-    np.testing.assert_array_equal(rows_inside(tree, shape), scan(tree, shape))
+    np.testing.assert_array_equal(rows_in(tree, Area(shape)), scan(tree, shape))
 
 
 def test_rows_of_a_land_only_atlas_inside_a_shape_are_those_whose_centre_it_covers(land_atlas):
     for res in (1, 2):
         tree = land_atlas.index(res).tree
         for shape in SHAPES.values():
-            np.testing.assert_array_equal(rows_inside(tree, shape), scan(tree, shape))
+            np.testing.assert_array_equal(rows_in(tree, Area(shape)), scan(tree, shape))
 
 
 def test_a_shape_without_a_row_is_no_ranges_and_the_earth_is_one(cases):
     tree = cases("smooth, res 3").tree
-    assert rows_inside(tree, SHAPES["tiny"]).shape == (0, 2)
-    assert rows_inside(tree, SHAPES["the Earth"]).tolist() == [[0, tree.rows.cell.size]]
+    assert rows_in(tree, Area(SHAPES["tiny"])).shape == (0, 2)
+    assert rows_in(tree, Area(SHAPES["the Earth"])).tolist() == [[0, tree.rows.cell.size]]
 
 
 class Counting(Area):
@@ -146,7 +145,7 @@ def test_only_rows_near_the_edge_of_a_shape_are_looked_at(cases, shape, share):
 def test_rows_inside_a_country_are_those_whose_centre_it_covers(cases, name):
     shape = read_shape(country(name))
     for tree in (cases(case).tree for case in TREES):
-        np.testing.assert_array_equal(rows_inside(tree, shape), scan(tree, shape))
+        np.testing.assert_array_equal(rows_in(tree, Area(shape)), scan(tree, shape))
 
 
 def test_rows_away_from_many_points_are_those_far_from_each(atlas):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from satclip_index.geo import grid, sphere
 from satclip_index.search import engine as engine_module
 from satclip_index.search.engine import Filter
-from satclip_index.search.faiss_index import cpu_search, gpu_search
+from satclip_index.search.faiss_index import gpu_search, import_faiss, verified_search
 from satclip_index.search.geo_filters import ranges_of
 
 from .cases import CASES, brute
@@ -80,6 +80,11 @@ class OneIndex:
         return self.cells.size
 
 
+def compare_on_cpu(queries, block, most):
+    faiss = import_faiss()
+    return faiss.knn(queries, block, most, metric=faiss.METRIC_INNER_PRODUCT)
+
+
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("block", [7, 1000, 1 << 20])
 def test_faiss_re_ranked_is_brute_force_even_where_most_rows_are_alike(cases, name, block, monkeypatch):
@@ -89,7 +94,7 @@ def test_faiss_re_ranked_is_brute_force_even_where_most_rows_are_alike(cases, na
         pytest.skip("thousands of blocks of seven rows are slow, and no different")
     rows = np.random.default_rng(1).integers(0, case.cells.size, 6)
     for k in (1, 10, 2 * case.cells.size if case.cells.size < 1000 else 50):
-        found, alike = cpu_search(OneIndex(case), k)(case.embedding[rows])
+        found, alike = verified_search(OneIndex(case), case.embedding[rows], k, compare_on_cpu, np.float32)
         for i, row in enumerate(rows):
             expected, similarity = brute(case, case.embedding[row], k=k)
             np.testing.assert_array_equal(found[i, : expected.size], expected)

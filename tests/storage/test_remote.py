@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import pickle
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -24,6 +23,7 @@ from satclip_index.errors import (
 from ..builder.test_build import Stop, build, digests, stop_after
 from ..conftest import child_environment
 from ..oracles import make_encoder
+from ..processes import finished
 
 RES = [0, 1, 2]
 
@@ -264,8 +264,8 @@ build_atlas(sys.argv[1], encoder=sys.argv[2], res=[0, 1, 2, 3], device="cpu", wo
 @pytest.mark.slow
 def test_a_build_in_an_object_store_that_is_killed_goes_on_to_the_same_bytes(store, encoder_file, tmp_path):
     url = "s3://bucket/killed"
-    child = subprocess.run([sys.executable, "-c", KILLED, url, str(encoder_file)], env=child_environment(store.env))
-    assert child.returncode == -9
+    child = finished([sys.executable, "-c", KILLED, url, encoder_file], env=child_environment(store.env))
+    assert child.returncode == -9, child.stderr
     left = objects(url)
     assert {"build.lock", "journal.jsonl"} < left.keys()
     assert "manifest.json" not in left

@@ -25,7 +25,7 @@ def table(tmp_path):
 
 
 def rows_of(opened):
-    return [row for places in opened.places() for row in places.row.tolist()]
+    return [row for places in opened.batches() for row in places.row.tolist()]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_rows_have_the_numbers_they_have_in_the_file(tmp_path):
     ):
         duckdb.sql(f"COPY (SELECT {columns} FROM ({select})) TO '{tmp_path / name}' ({options})")
         opened = Candidates.open(tmp_path / name, where="n % 3 = 1")
-        read = list(opened.places(columns=["n"]))
+        read = list(opened.batches(columns=["n"]))
         row = np.concatenate([places.row for places in read])
         np.testing.assert_array_equal(row, np.arange(1, count, 3))
         np.testing.assert_array_equal(row, np.concatenate([places.values[:, 0] for places in read]))
@@ -112,15 +112,15 @@ def test_a_late_row_may_be_of_another_type_than_the_sample(table, monkeypatch):
     text = "lon,lat,n\n" + "1,2,3\n" * 60_000 + 'east,2,"x, y"\n1,2,1.5\n'
     opened = table(text)
     assert opened.types["n"] == "VARCHAR"
-    read = list(opened.places())
+    read = list(opened.batches())
     assert sum(places.row.size for places in read) == 60_001
-    assert sum(places.located.left_out["without coordinates"] for places in read) == 1
+    assert sum(places.locations.left_out["without coordinates"] for places in read) == 1
     assert opened.fetch(np.array([60_000]))["n"].to_pylist() == ["x, y"]
 
 
 def test_a_spreadsheet_with_a_mark_and_semicolons_is_read(table):
     opened = table("\ufefflon;lat;Größe\r\n1,5;2;a\r\n".replace("1,5", "1.5"))
-    assert [places.located.lon.tolist() for places in opened.places()] == [[1.5]]
+    assert [places.locations.lon.tolist() for places in opened.batches()] == [[1.5]]
     assert opened.fetch(np.array([0])).to_pylist() == [{"lon": 1.5, "lat": 2, "Größe": "a"}]
 
 
@@ -143,8 +143,8 @@ def test_every_type_comes_back_as_something_that_can_be_written(tmp_path):
         TO '{tmp_path}/t.parquet'"""
     )
     opened = Candidates.open(tmp_path / "t.parquet")
-    assert opened.position.geometry == "geometry"
-    assert [places.located.lon.tolist() for places in opened.places()] == [[10.0]]
+    assert opened.location.geometry == "geometry"
+    assert [places.locations.lon.tolist() for places in opened.batches()] == [[10.0]]
     (row,) = opened.fetch(np.array([0])).to_pylist()
     assert row["geometry"] == "POINT (10 20)"
     assert (str(row["d"]), str(row["m"]), row["l"], row["s"], row["b"]) == (

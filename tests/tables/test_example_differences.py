@@ -5,7 +5,7 @@ import pytest
 from satclip_index.errors import TableError
 from satclip_index.geo import sphere
 from satclip_index.tables.candidates import Candidates
-from satclip_index.tables.example_differences import differences
+from satclip_index.tables.example_differences import find_differences
 
 from ..oracles import haversine_km
 
@@ -55,7 +55,7 @@ def test_differences_are_those_of_the_whole_table_in_memory(path, where, places)
     ]
     opened = Candidates.open(path, where=where)
     rows = numbers[[5, 3, 1000, 70_000]]
-    found = differences(opened, opened.fetch(rows), [at(*place) for place in places])
+    found = find_differences(opened, opened.fetch(rows), [at(*place) for place in places])
     assert found.row.tolist() == nearest
     for place, row, km in zip(places, nearest, found.distance_km, strict=True):
         np.testing.assert_allclose(km, haversine_km(*place, columns["lon"][row], columns["lat"][row]), rtol=1e-6)
@@ -73,7 +73,7 @@ def test_differences_are_those_of_the_whole_table_in_memory(path, where, places)
 def test_of_rows_at_one_place_the_first_is_the_nearest(tmp_path):
     (tmp_path / "t.csv").write_text("lon,lat,n\n9,9,1\n10,10,2\n10,10,3\n")
     opened = Candidates.open(tmp_path / "t.csv")
-    found = differences(opened, opened.fetch(np.array([2, 0])), [at(10, 10)])
+    found = find_differences(opened, opened.fetch(np.array([2, 0])), [at(10, 10)])
     assert (found.row.tolist(), found.distance_km.tolist()) == ([1], [0.0])
     np.testing.assert_allclose(found.table["n_sd"].to_pylist(), np.array([1, -1]) / np.std([1, 2, 3]))
 
@@ -81,13 +81,13 @@ def test_of_rows_at_one_place_the_first_is_the_nearest(tmp_path):
 def test_a_table_of_cells_or_without_numbers_or_of_one_row(tmp_path):
     (tmp_path / "t.csv").write_text("cell,n\n811f3ffffffffff,5\n8009fffffffffff,7\n")
     opened = Candidates.open(tmp_path / "t.csv")
-    found = differences(opened, opened.fetch(np.array([0, 1])), [at(0, 80)])
+    found = find_differences(opened, opened.fetch(np.array([0, 1])), [at(0, 80)])
     assert found.table.to_pydict() == {"n_sd": [-2.0, 0.0]}
     assert found.row.tolist() == [1]
     (tmp_path / "one.csv").write_text("lon,lat,name,n\n1,2,a,3\n")
     opened = Candidates.open(tmp_path / "one.csv")
-    assert differences(opened, opened.fetch(np.array([0])), [at(0, 0)]).table.to_pydict() == {"n_sd": [None]}
+    assert find_differences(opened, opened.fetch(np.array([0])), [at(0, 0)]).table.to_pydict() == {"n_sd": [None]}
     (tmp_path / "one.csv").write_text("lon,lat,name,n\n1,92,a,3\n")
     opened = Candidates.open(tmp_path / "one.csv")
     with pytest.raises(TableError, match="nothing to compare with"):
-        differences(opened, opened.fetch(np.array([0])), [at(0, 0)])
+        find_differences(opened, opened.fetch(np.array([0])), [at(0, 0)])

@@ -62,13 +62,13 @@ def test_a_long_document_is_read_in_pieces(tmp_path, monkeypatch):
     monkeypatch.setattr(geojson_rows, "_PIECE", 1000)
     longest = 0
 
-    class Watched(geojson_rows._Pieces):
+    class Watched(geojson_rows._JsonReader):
         def value(self):
             nonlocal longest
             longest = max(longest, len(self._text))
             return super().value()
 
-    monkeypatch.setattr(geojson_rows, "_Pieces", Watched)
+    monkeypatch.setattr(geojson_rows, "_JsonReader", Watched)
     assert Source.open(path).rows == 20_000
     assert longest < 10_000
 

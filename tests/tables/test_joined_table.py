@@ -1,5 +1,7 @@
 import gc
+import inspect
 import json
+from dataclasses import fields
 
 import duckdb
 import h3
@@ -14,6 +16,8 @@ import satclip_index as si
 from satclip_index.encoder.location_encoder import unit_half
 from satclip_index.errors import OutputError, QueryError, ResolutionError, TableError
 from satclip_index.tables import joined_table
+from satclip_index.tables.join import JoinOptions
+from satclip_index.tables.row_locations import TableColumns
 
 from ..oracles import embed, similarity
 
@@ -67,6 +71,14 @@ def test_a_join_is_that_of_duckdb_on_the_cells_of_h3(atlas, points, tmp_path, re
         for name in expected.column_names[:-1]:
             assert found[name].to_pylist() == expected[name].to_pylist()
         np.testing.assert_array_equal(vectors(found), vectors(expected))
+
+
+def test_every_option_of_a_join_is_in_its_signature(atlas, points):
+    signature = inspect.signature(si.Atlas.join).parameters
+    options = {item.name for kind in (JoinOptions, TableColumns) for item in fields(kind)} - {"columns"}
+    assert {name for name, option in signature.items() if option.kind is option.KEYWORD_ONLY} == options
+    with pytest.raises(TypeError, match="unexpected keyword argument 'embeding'"):
+        atlas.join(points, embeding="none")
 
 
 def test_tables_in_memory_are_joined_as_files_are(atlas, points):

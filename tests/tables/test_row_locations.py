@@ -4,25 +4,25 @@ import numpy as np
 import pytest
 
 from satclip_index.errors import TableError
-from satclip_index.tables.row_locations import Position, find_position, points_of_wkb
+from satclip_index.tables.row_locations import LocationColumns, TableColumns, find_location_columns, points_of_wkb
 
 
 def find(columns, **named):
     types = dict(item.rpartition(" ")[::2] for item in columns.split(", "))
-    return find_position("t.csv", types, cells=True, **named)
+    return find_location_columns("t.csv", types, TableColumns(**named))
 
 
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        ("lon DOUBLE, lat DOUBLE", Position(lon="lon", lat="lat")),
-        ("Latitude VARCHAR, LONGITUDE DOUBLE, cell UBIGINT", Position(lon="LONGITUDE", lat="Latitude")),
-        ("x DOUBLE, y DOUBLE, geometry GEOMETRY", Position(lon="x", lat="y")),
-        ("lat DOUBLE, cell UBIGINT", Position(cell="cell")),
-        ("n BIGINT, H3 VARCHAR", Position(cell="H3")),
-        ("h3_index BIGINT, geometry GEOMETRY", Position(cell="h3_index")),
-        ("cell DOUBLE, geometry GEOMETRY", Position(geometry="geometry")),
-        ("n BIGINT, geom BLOB", Position(geometry="geom")),
+        ("lon DOUBLE, lat DOUBLE", LocationColumns(lon="lon", lat="lat")),
+        ("Latitude VARCHAR, LONGITUDE DOUBLE, cell UBIGINT", LocationColumns(lon="LONGITUDE", lat="Latitude")),
+        ("x DOUBLE, y DOUBLE, geometry GEOMETRY", LocationColumns(lon="x", lat="y")),
+        ("lat DOUBLE, cell UBIGINT", LocationColumns(cell="cell")),
+        ("n BIGINT, H3 VARCHAR", LocationColumns(cell="H3")),
+        ("h3_index BIGINT, geometry GEOMETRY", LocationColumns(cell="h3_index")),
+        ("cell DOUBLE, geometry GEOMETRY", LocationColumns(geometry="geometry")),
+        ("n BIGINT, geom BLOB", LocationColumns(geometry="geom")),
     ],
 )
 def test_positions_are_found_by_the_usual_names(columns, expected):
@@ -31,8 +31,8 @@ def test_positions_are_found_by_the_usual_names(columns, expected):
 
 def test_a_named_column_comes_before_the_usual_ones():
     columns = "lon DOUBLE, lat DOUBLE, east DOUBLE, north DOUBLE, cell UBIGINT, place VARCHAR"
-    assert find(columns, lon="east", lat="north") == Position(lon="east", lat="north")
-    assert find(columns, cell="place") == Position(cell="place")
+    assert find(columns, lon="east", lat="north") == LocationColumns(lon="east", lat="north")
+    assert find(columns, cell="place") == LocationColumns(cell="place")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_table_without_a_position_says_what_to_name():
     with pytest.raises(TableError, match="name them with --lon and --lat, or --cell: lat, n"):
         find("lat DOUBLE, n BIGINT")
     with pytest.raises(TableError, match="name them with --lon and --lat: cell"):
-        find_position("t.csv", {"cell": "UBIGINT"})
+        find_location_columns("t.csv", {"cell": "UBIGINT"}, allow_cells=False)
 
 
 def test_only_points_have_coordinates():

@@ -2,7 +2,6 @@
 
 import csv
 import os
-import subprocess
 import sys
 import tarfile
 from importlib.util import find_spec
@@ -25,6 +24,8 @@ from satclip_train.sentinel2.config import (
     TilesConfig,
     VisionConfig,
 )
+
+from ...processes import finished
 
 ROOT = Path(__file__).parents[3]
 SHARED = ROOT.parent / "shared" / "data" / "s2"
@@ -118,14 +119,7 @@ def environment(**more):
 
 def satclip_index(*arguments, cwd, **more):
     """Type a command."""
-    return subprocess.run(
-        [sys.executable, COMMAND, *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment(**more),
-    )
+    return finished([sys.executable, COMMAND, *arguments], cwd=cwd, env=environment(**more))
 
 
 def losses(folder, column="train_loss"):

@@ -10,7 +10,7 @@ from satclip_train.sentinel2.config import read_s2_config
 from satclip_train.sentinel2.data_module import CachedData
 from satclip_train.sentinel2.lightning_module import SatClipModule
 from satclip_train.sentinel2.lightning_parts import Callback
-from satclip_train.sentinel2.train import make_tower_for, make_trainer
+from satclip_train.sentinel2.train import make_tower_for, make_trainer, quiet_lightning
 
 
 class Keep(Callback):
@@ -30,16 +30,16 @@ class Keep(Callback):
         )
 
 
-def main():
-    devices, out, *paths = sys.argv[1:]
+def take_steps(devices, out, *paths):
     for path in paths:
         config = read_s2_config(path)
         config = replace(config, machine=replace(config.machine, devices=int(devices)))
         trainer = make_trainer(config, Path(out) / "run")
         trainer.callbacks.append(Keep(Path(out) / config.training.loss))
         data = CachedData(config)
-        trainer.fit(SatClipModule(config, make_tower_for(config, data)), datamodule=data)
+        with quiet_lightning():
+            trainer.fit(SatClipModule(config, make_tower_for(config, data)), datamodule=data)
 
 
 if __name__ == "__main__":
-    main()
+    take_steps(*sys.argv[1:])

@@ -1,4 +1,3 @@
-import subprocess
 import sys
 
 import pytest
@@ -7,6 +6,7 @@ from satclip_cli.main import main
 from satclip_index.encoder.location_encoder import Encoder
 from satclip_train.sentinel2.compute_features import compute_features
 
+from ...processes import finished
 from .fixtures import environment, satclip_index, small_config, to_toml, write_data_set
 
 
@@ -115,7 +115,7 @@ def test_the_help_of_train_loads_no_torch(folder):
         "import sys\nfrom satclip_cli.main import main\n"
         "try: main(['train', '--help'])\nfinally: assert 'torch' not in sys.modules"
     )
-    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False)
+    done = finished([sys.executable, "-c", code], env=environment())
     assert done.returncode == 0, done.stderr
 
 

@@ -1,8 +1,5 @@
-import os
 import signal
-import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -15,7 +12,8 @@ from satclip_train.sentinel2.augment import draw_seed
 from satclip_train.sentinel2.compute_features import compute_features
 from satclip_train.sentinel2.train import train_on_tiles
 
-from .fixtures import COMMAND, environment, losses, small_config, to_toml, write_data_set
+from ...processes import finished
+from .fixtures import environment, losses, small_config, to_toml, write_data_set
 
 TOLERANCE = 1e-6
 
@@ -54,22 +52,14 @@ def _config(folder, source):
     )
 
 
-def _kill_after_some_epochs(arguments, cwd, last):
-    """Start a run, and kill it in the middle of an epoch after the first checkpoint."""
-    process = subprocess.Popen(
-        [sys.executable, COMMAND, *arguments], cwd=cwd, env=environment(), stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 120
-    seen, first = 0, None
-    while seen < 3:  # checkpoints
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        if last.exists() and (stamp := last.stat().st_mtime_ns) != first:
-            first, seen = stamp, seen + 1
-        time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+KILLED = """
+import os, signal, sys
+from satclip_train.sentinel2.train import train_on_tiles
+def progress(done, total):
+    if done == 14:  # in the middle of the fourth epoch, of four batches
+        os.kill(os.getpid(), signal.SIGKILL)
+train_on_tiles(sys.argv[1], out=sys.argv[2], progress=progress)
+"""
 
 
 @pytest.mark.parametrize("source", ["cache", pytest.param("tiles", marks=pytest.mark.slow)])
@@ -78,9 +68,8 @@ def test_a_killed_run_that_is_resumed_has_the_loss_curve_of_one_that_was_not(fol
     to_toml(config, tmp_path / "c.toml")
     whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
     train_on_tiles(config, out=whole)
-    _kill_after_some_epochs(
-        ["train", "c.toml", "-o", "broken.safetensors"], tmp_path, tmp_path / "broken.run/last.ckpt"
-    )
+    killed = finished([sys.executable, "-c", KILLED, "c.toml", broken], cwd=tmp_path, env=environment())
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not broken.exists()
     train_on_tiles(config, out=broken, resume=True)
     assert len(list((tmp_path / "broken.run" / "logs").iterdir())) == 2  # it was indeed two runs

@@ -1,5 +1,4 @@
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,10 +8,15 @@ import torch
 from satclip_train.sentinel2.compute_features import compute_features
 from satclip_train.sentinel2.config import LOSSES
 
+from ...processes import finished
 from .fixtures import environment, losses, satclip_index, small_config, to_toml, write_data_set
+from .step import take_steps
 
 SCRIPT = Path(__file__).with_name("step.py")
-TOLERANCE = 1e-6
+# Two processes add the same float32 terms in another order, which can cost one unit in the last place for each addition
+# behind a gradient: 794 features, 36, 32 and 16 inputs of the layers and 16 pairs, all but the features in both
+# directions, so fewer than 1,000. A missing gather, or a missing division by the number of processes, costs half.
+TOLERANCE = 1000 * torch.finfo(torch.float32).eps
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +40,14 @@ def _config(folder, loss):
 
 @pytest.fixture(scope="module")
 def steps(folder):
-    """The same step by one process and by two, as s2_step.py keeps it."""
+    """The same step by one process and by two, as step.py keeps it."""
     paths = [to_toml(_config(folder, loss), folder / f"{loss}.toml") for loss in LOSSES]
     for devices in (1, 2):
-        out = folder / str(devices)
-        out.mkdir()
-        arguments = [sys.executable, SCRIPT, str(devices), str(out), *map(str, paths)]
-        done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=environment(), timeout=120)
-        assert done.returncode == 0, done.stderr[-3000:]
+        (folder / str(devices)).mkdir()
+    take_steps("1", folder / "1", *paths)
+    arguments = [sys.executable, SCRIPT, "2", folder / "2", *paths]
+    done = finished(arguments, env=environment())
+    assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
 
@@ -53,11 +57,11 @@ def test_two_processes_have_the_loss_and_the_gradients_of_one(steps, loss):
     one, *two = (torch.load(file, weights_only=True) for file in files)
     assert (one["world"], two[0]["world"], two[1]["world"]) == (1, 2, 2)
     for each in two:
-        assert abs(each["loss"].item() - one["loss"].item()) < TOLERANCE
+        assert each["loss"].item() == pytest.approx(one["loss"].item(), rel=TOLERANCE)
         assert each["gradients"].keys() == one["gradients"].keys()
         for name, gradient in one["gradients"].items():
             assert gradient.abs().max() > 0, name
-            torch.testing.assert_close(each["gradients"][name], gradient, rtol=1e-5, atol=TOLERANCE, msg=name)
+            assert (each["gradients"][name] - gradient).norm() <= TOLERANCE * gradient.norm(), name
 
 
 @pytest.mark.slow

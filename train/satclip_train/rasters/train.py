@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import os
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import torch
 
 from satclip_index.encoder.location_encoder import Encoder, Hyperparameters, Siren
 from satclip_index.errors import DataError
+from satclip_index.storage.atomic import atomic_file, atomic_path
 
 from ..losses import ContrastiveHead
 from .agreement import analogue_agreement
@@ -139,9 +139,10 @@ def train(
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path, encoder.save)
-    text = json.dumps(metrics, indent=2) + "\n"
-    _write(path.with_suffix(".json"), lambda file: Path(file).write_text(text, encoding="utf-8"))
+    with atomic_path(path) as partial:
+        encoder.save(partial)
+    with atomic_file(path.with_suffix(".json")) as file:
+        file.write(f"{json.dumps(metrics, indent=2)}\n".encode())
     return path
 
 
@@ -260,12 +261,3 @@ def aligned(encoder: Encoder, config: Config, sampler: PointSampler, tower: Rand
     network = Siren(p.legendre_polys**2, p.capacity, p.num_hidden_layers, p.embed_dim)
     network.load_state_dict(state)
     return Encoder(network, p, name=encoder.name)
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name and rename it, so that half a file never bears the name."""
-    partial = path.with_name(path.name + ".partial")
-    write(partial)
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)

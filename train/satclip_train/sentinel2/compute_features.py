@@ -16,6 +16,7 @@ from torch import Tensor
 
 from satclip_index.encoder.devices import best_device
 from satclip_index.errors import ConfigError
+from satclip_index.storage.atomic import atomic_path
 
 from .augment import Views, draw_seed, middle, reflectance
 from .bad_tiles import BadTileError
@@ -25,7 +26,6 @@ from .feature_cache import (
     MANIFEST,
     Cache,
     fingerprint_of,
-    finish_file,
     open_cache,
     read_manifest,
     refuse_stale,
@@ -131,9 +131,8 @@ def _write_shard(
     if good:
         tensors |= {"views": np.concatenate(seen), "plain": np.concatenate(plain)}
     metadata = {"names": json.dumps(kept.names), "bad": json.dumps(bad)}
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata=metadata)
-    finish_file(partial, path)
+    with atomic_path(path) as partial:
+        save_file(tensors, partial, metadata=metadata)
 
 
 def _batches(tiles: Tiles, rows: Sequence[int], size: int, good: list[int], bad: dict[str, str]) -> Iterator[Tensor]:

@@ -1,7 +1,5 @@
 """Write a trained encoder for the rest of the world: the released ``.ckpt`` layout, or our ``.safetensors``."""
 
-import os
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,8 @@ import torch
 from torch import Tensor
 
 from satclip_index.encoder.location_encoder import Encoder
-from satclip_index.errors import ConfigError, EncoderError
+from satclip_index.errors import ConfigError
+from satclip_index.storage.atomic import atomic_path
 
 from ..losses import INITIAL_LOGIT_SCALE
 from .vision_towers import RELEASED_PREFIX, load_trunk, make_tower
@@ -108,10 +107,12 @@ def export(source: str | Path, out: str | Path, *, vision_weights: Path | None =
     if out.suffix == ".safetensors":
         if vision_weights is not None:
             raise ConfigError(f"{out} holds no vision weights; write a .ckpt, or leave out --vision-weights.")
-        _write(out, encoder.save)
+        with atomic_path(out) as partial:
+            encoder.save(partial)
     elif out.suffix == ".ckpt":
         document = released_checkpoint(encoder, source, vision_weights)
-        _write(out, lambda path: torch.save(document, path))
+        with atomic_path(out) as partial:
+            torch.save(document, partial)
     else:
         raise ConfigError(f"The name {out} tells no format; end it in .ckpt or .safetensors.")
     return Encoder.load(out)
@@ -168,17 +169,3 @@ def _with_trunk(
     head = {key.removeprefix(RELEASED_PREFIX): tensor for key, tensor in visual.items()}
     tower.visual.load_state_dict(head, strict=False)
     return {f"{RELEASED_PREFIX}{key}": tensor for key, tensor in tower.visual.state_dict().items()}
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name and rename it, so that half a file never bears the name."""
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        write(partial)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise EncoderError(f"{path} could not be written: {error.strerror or error}.") from None
-    finally:
-        partial.unlink(missing_ok=True)

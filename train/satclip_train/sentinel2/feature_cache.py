@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import struct
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from satclip_index.errors import DataError
+from satclip_index.storage.atomic import atomic_file
 
 from .augment import AUGMENTATION
 from .config import S2Config
@@ -198,14 +198,6 @@ def _mapped(path: Path, entry: dict[str, Any], start: int) -> NDArray[Any]:
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Write a document whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    finish_file(partial, path)
-
-
-def finish_file(partial: Path, path: Path) -> None:
-    """Give a written file its name, once it is on the disk."""
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    """Write a document atomically."""
+    with atomic_file(path) as file:
+        file.write(f"{json.dumps(document, indent=2)}\n".encode())
