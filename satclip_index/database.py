@@ -106,6 +106,16 @@ class Answer:
             values = dict(parameters) if isinstance(parameters, Mapping) else list(parameters)
             self._relation = connection.sql(query, params=values or None)
 
+    @property
+    def types(self) -> list[Any]:
+        """DuckDB's types of the columns."""
+        return list(self._relation.types) if self._relation is not None else []
+
+    @property
+    def names(self) -> list[str]:
+        """The columns; a repeated name gets a number."""
+        return _distinct(self._relation.columns if self._relation is not None else [])
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield one dictionary per row; repeated column names get a number."""
         reader = self.to_arrow_reader()
@@ -115,15 +125,34 @@ class Answer:
             for values in zip(*columns, strict=True):
                 yield dict(zip(names, values, strict=True))
 
-    def to_arrow_reader(self, batch_rows: int = _CHUNK_ROWS) -> "pa.RecordBatchReader":
-        """Return a stream of Arrow record batches of about ``batch_rows`` rows."""
+    def to_arrow_reader(
+        self, batch_rows: int = _CHUNK_ROWS, *, casts: Mapping[int, str] | None = None
+    ) -> "pa.RecordBatchReader":
+        """Return a stream of Arrow record batches of about ``batch_rows`` rows.
+
+        Parameters
+        ----------
+        batch_rows : int
+        casts : mapping of int to str, optional
+            SQL types to cast columns to, by position; ``WKB`` for geometries.
+        """
         import pyarrow as pa
 
         if self._relation is None:  # a statement without rows, such as SET
             return pa.RecordBatchReader.from_batches(pa.schema([]), [])
         with query_errors():
-            reader = self._relation.to_arrow_reader(batch_rows)
+            relation = self._relation.project(_projection(self.names, casts)) if casts else self._relation
+            reader = relation.to_arrow_reader(batch_rows)
         return pa.RecordBatchReader.from_batches(reader.schema, _batches(reader))
+
+
+def _projection(names: Sequence[str], casts: Mapping[int, str]) -> str:
+    columns = []
+    for i, name in enumerate(names):
+        cast, value = casts.get(i), f"#{i + 1}"
+        value = f"ST_AsWKB({value})" if cast == "WKB" else f"CAST({value} AS {cast})" if cast else value
+        columns.append(f"{value} AS {quoted(name)}")
+    return ", ".join(columns)
 
 
 def _batches(reader: "pa.RecordBatchReader") -> Iterator["pa.RecordBatch"]:

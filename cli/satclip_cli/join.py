@@ -2,21 +2,22 @@
 
 import os
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from satclip_index.errors import OutputError
+from satclip_index.formats.rows import plain_rows
 
 from . import options
 from .opening import open_local
-from .render import choose_format, progress_bar, say, show_rows
+from .output import open_output
+from .render import choose_format, progress_bar, say, show_table
 
 if TYPE_CHECKING:
     from satclip_index.tables.joined_table import Joined
 
+_TABLE_ROWS = 40
 _SQL = re.compile(r"\s*(?:SELECT|FROM|WITH|VALUES|TABLE|DESCRIBE|SUMMARIZE|PIVOT|UNPIVOT|\()\s", re.IGNORECASE)
 
 TABLE_HELP = (
@@ -97,15 +98,12 @@ def show_joined(joined: "Joined", *, format: str | None, out: Path | None, quiet
     """Write a joined table to a file or to stdout, and report the rows without a location."""
     kind = choose_format(format, out)
     if kind == "table":
-        rows = (row for batch in joined.to_reader() for row in batch.to_pylist())
-        show_rows(rows, joined.to_reader, kind=kind, out=out, limit=40)
-    elif kind == "parquet" and out is None and sys.stdout.isatty():
-        raise OutputError(
-            "Parquet is binary and is not printed to a terminal. Write it to a file with -o FILE, or pipe it."
-        )
-    else:
+        show_table(plain_rows(joined.to_reader()), out, limit=None if out else _TABLE_ROWS)
+    elif out:
         with progress_bar("Joining", "rows", quiet=quiet) as progress:
-            joined.write(sys.stdout.buffer if out is None else out, kind, progress=progress)
-        sys.stdout.flush()
+            joined.write(out, kind, progress=progress)
+    else:
+        with open_output(None, kind) as file, progress_bar("Joining", "rows", quiet=quiet) as progress:
+            joined.write(file, kind, progress=progress)
     if remark := joined.remark():
         say(remark, quiet=quiet)

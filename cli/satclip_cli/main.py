@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from satclip_index.errors import SatclipIndexError
+from satclip_index.errors import OutputError, SatclipIndexError
 
 from . import build, embed, export, info, join, like, probe, serve, sql, train, unusual, verify
+from .output import checked_stdout
 from .render import complain
 
 _NEGATIVE_LON = re.compile(r"-[\d.][^,]*,.*")
@@ -75,7 +76,14 @@ def options(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a place such as -70.5,-33.4 is not read as an option."""
     raw = sys.argv[1:] if arguments is None else arguments
-    app(
-        args=[f" {argument}" if _NEGATIVE_LON.fullmatch(argument) else argument for argument in raw],
-        prog_name="satclip-index",
-    )
+    args = [f" {argument}" if _NEGATIVE_LON.fullmatch(argument) else argument for argument in raw]
+    try:
+        with checked_stdout():
+            app(args=args, prog_name="satclip-index")
+    except BrokenPipeError:
+        sys.exit(1)
+    except OutputError as error:
+        if "--debug" in raw:
+            raise
+        complain(str(error))
+        sys.exit(1)

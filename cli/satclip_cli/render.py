@@ -1,10 +1,10 @@
 """Everything the command prints: data on stdout, talk on stderr."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -17,13 +17,14 @@ from rich.table import Table
 from rich.text import Text
 
 from satclip_index.errors import OutputError
-from satclip_index.formats.rows import FORMATS, SUFFIXES, Row, plain_value, write_rows
-from satclip_index.storage.atomic import atomic_file
+from satclip_index.formats.rows import FORMATS, SUFFIXES, Row, plain_rows, plain_value, write_rows
+from satclip_index.formats.text import write_table_text
+
+from .output import open_output, open_text_output
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from satclip_index import Neighbors
+    from satclip_index.database import Answer
     from satclip_index.formats.rows import Geometry
     from satclip_train.probes.scores import Evaluation
 
@@ -37,6 +38,7 @@ _DECIMALS = {
     "lat": 2,
     "_sd": 2,
 }
+_CELL = re.compile("8[0-9a-f]{14}")
 _SPARED_FIRST = ("cell", "lon", "lat")
 FORMAT_HELP = f"table, {', '.join(FORMATS)}. By default from the name of -o; else table on a terminal, jsonl in a pipe."
 _REPORTS = {".md": "markdown", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
@@ -100,52 +102,49 @@ def _format(given: str | None, out: Path | None) -> str:
     return "table" if sys.stdout.isatty() else "jsonl"
 
 
-def show_rows(
-    rows: Iterator[Row],
-    arrow: "Callable[[], pa.Table | pa.RecordBatchReader]",
-    *,
-    kind: str,
-    out: Path | None,
-    query: dict[str, Any] | None = None,
-    limit: int | None = None,
-) -> None:
-    """Write an answer in a format, to stdout or to a file; a file appears whole or not at all.
-
-    Parameters
-    ----------
-    rows : iterator of dict
-        The answer, for text formats.
-    arrow : function
-        Returns the answer for Parquet; only one of the two is read.
-    kind : str
-        ``table`` or one of ``FORMATS``.
-    out : Path, optional
-        The file; stdout if there is none.
-    query : dict, optional
-        What was asked, kept in JSON, GeoJSON and Parquet.
-    limit : int, optional
-        Rows of a table on stdout; the rest is counted as left out.
-    """
-    if kind == "parquet":
-        _write_parquet(arrow(), out)
-    elif out:
-        _write_file(out, lambda file: _write_text(rows, file, kind, query, None))
-    else:
-        _write_text(rows, sys.stdout, kind, query, limit)
-        sys.stdout.flush()  # what is said afterwards comes afterwards
-
-
 def show_places(answer: "Neighbors", *, geometry: "Geometry | None", kind: str, out: Path | None) -> None:
-    """Write places as :func:`show_rows` does; in GeoJSON and Parquet they are drawn as points, or as polygons."""
+    """Write places in a format, to a file or to stdout; in GeoJSON and Parquet as points or polygons."""
     shape: Geometry = geometry or ("point" if answer.outlines is None else "polygon")
-    rows = answer.features(shape) if kind == "geojson" else answer.rows()
-    show_rows(rows, lambda: answer.to_arrow(geometry=shape), kind=kind, out=out, query=answer.query)
+    if kind == "table":
+        show_table(plain_rows(answer.to_arrow()), out)
+        return
+    with open_output(out, kind) as file:
+        if kind == "parquet":
+            from satclip_index.storage.geoparquet import write_table
+
+            write_table(answer.to_arrow(geometry=shape), file)
+        else:
+            answer.write_text(file, kind, geometry=shape)
+
+
+def show_answer(answer: "Answer", *, kind: str, out: Path | None, limit: int) -> None:
+    """Write the answer to an SQL query in a format, to a file or to stdout."""
+    from satclip_index.formats.answers import TextAnswer
+    from satclip_index.storage.geoparquet import write_table
+
+    if kind == "parquet":
+        with open_output(out, kind) as file:
+            write_table(answer.to_arrow_reader(), file)
+        return
+    text = TextAnswer.of(answer)
+    if kind == "table":
+        show_table(plain_rows(text.reader), out, limit=None if out else limit)
+    else:
+        with open_output(out, kind) as file:
+            write_table_text(text.reader, file, kind, geometry=text.geometry)
+
+
+def show_table(rows: Iterator[Row], out: Path | None, *, limit: int | None = None) -> None:
+    """Write rows as a table for people; rows beyond the limit are left out, with a note."""
+    with open_text_output(out) as file:
+        _write_table(rows, file, limit)
 
 
 def show_document(document: dict[str, Any], kind: str) -> None:
     """Print a nested dictionary, as JSON or as a table of two columns."""
     if kind == "json":
-        sys.stdout.write(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        with open_output(None, kind) as file:
+            file.write(json_text(document))
         return
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
@@ -168,34 +167,31 @@ def choose_report(given: str | None, out: Path | None) -> str:
 
 def show_report(evaluation: "Evaluation", *, kind: str, out: Path | None) -> None:
     """Write an evaluation: settings side by side for a reader, a row for each score or everything for a machine."""
-
-    def write(file: IO[str]) -> None:
+    if kind in ("markdown", "table"):
+        with open_text_output(out) as text:
+            write = _write_markdown if kind == "markdown" else _write_report_table
+            write(evaluation.table(), text)
+        return
+    with open_output(out, kind) as file:
         if kind == "json":
-            file.write(json.dumps(plain_value("", evaluation.document()), indent=1, ensure_ascii=False) + "\n")
-        elif kind == "markdown":
-            _write_markdown(evaluation.table(), file)
-        elif kind == "table":
-            _write_table(iter(evaluation.table()), file, None)
+            file.write(json_text(plain_value(evaluation.document())))
         else:
             write_rows(evaluation.rows(), file, kind=kind)
 
-    if out:
-        _write_file(out, write)
-    else:
-        write(sys.stdout)
+
+def json_text(document: Any) -> bytes:
+    """Return a document as indented JSON."""
+    return f"{json.dumps(document, indent=1, ensure_ascii=False)}\n".encode()
+
+
+def _write_report_table(rows: list[dict[str, str]], file: IO[str]) -> None:
+    _write_table(iter(rows), file, None)
 
 
 def _write_markdown(rows: list[dict[str, str]], file: IO[str]) -> None:
     """Write rows as a Markdown table; a bar inside a value is escaped."""
     for cells in (list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)):
         file.write("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
-
-
-def _write_text(rows: Iterator[Row], file: IO[str], kind: str, query: dict[str, Any] | None, limit: int | None) -> None:
-    if kind == "table":
-        _write_table(rows, file, limit)
-    else:
-        write_rows(rows, file, kind=kind, query=query)
 
 
 def _write_table(rows: Iterator[Row], file: IO[str], limit: int | None) -> None:
@@ -208,8 +204,8 @@ def _write_table(rows: Iterator[Row], file: IO[str], limit: int | None) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in names:
         value = shown[0][name]
-        number = isinstance(value, int | float) and not isinstance(value, bool) and not _is_cell(name, value)
-        table.add_column(name, justify="right" if number else "left", no_wrap=number or _is_cell(name, value))
+        number, cell = isinstance(value, int | float) and not isinstance(value, bool), _CELL.fullmatch(str(value))
+        table.add_column(name, justify="right" if number else "left", no_wrap=number or cell is not None)
     for row in shown:
         table.add_row(*(escape(_brief(name, row[name])) for name in names))
     console.print(table)
@@ -235,32 +231,10 @@ def _console(file: IO[str]) -> Console:
     return Console(file=file, highlight=False, width=None if file.isatty() else 200)
 
 
-def _is_cell(name: str, value: Any) -> bool:
-    return isinstance(value, int) and isinstance(plain_value(name, value), str)
-
-
 def _brief(name: str, value: Any) -> str:
-    value = plain_value(name, value)
     if isinstance(value, list) and len(value) > 6:
         return f"[{', '.join(_brief('', item) for item in value[:3])}, ... {len(value)} values]"
     if isinstance(value, float):
         decimals = next((digits for end, digits in _DECIMALS.items() if name.endswith(end)), None)
         return f"{value:.6g}" if decimals is None else f"{value:.{decimals}f}"
     return "" if value is None else str(value)
-
-
-def _write_parquet(table: "pa.Table | pa.RecordBatchReader", out: Path | None) -> None:
-    from satclip_index.storage.geoparquet import write_table
-
-    if out:
-        with atomic_file(out) as file:
-            write_table(table, file)
-    elif sys.stdout.isatty():
-        raise OutputError("Parquet is not for a terminal; name a file with -o, or pipe it.")
-    else:
-        write_table(table, sys.stdout.buffer)
-
-
-def _write_file(out: Path, write: Callable[[IO[str]], None]) -> None:
-    with atomic_file(out) as file, TextIOWrapper(file, encoding="utf-8", newline="") as text:
-        write(text)

@@ -11,7 +11,7 @@ from satclip_index.errors import QueryError, one_line
 
 from . import options
 from .opening import open_local
-from .render import choose_format, progress_bar, say, show_rows
+from .render import choose_format, progress_bar, say, show_answer
 from .shell import run_interruptibly, run_shell
 
 _TABLE_ROWS = 40
@@ -70,7 +70,7 @@ def sql(
     def execute(statement: str) -> None:
         def show() -> None:
             answer = Answer(connection, statement, parameters)
-            show_rows(answer.rows(), answer.to_arrow_reader, kind=kind, out=out, limit=_TABLE_ROWS)
+            show_answer(answer, kind=kind, out=out, limit=_TABLE_ROWS)
 
         run_interruptibly(show, connection.interrupt)
 

@@ -3,7 +3,7 @@
 import io
 from typing import Any
 
-from ..formats.rows import plain_value, write_rows
+from ..formats.rows import plain_rows
 from ..maps.color_scale import Scale, as_hex, palette
 from ._answer_cache import Answer
 from ._cli_command import like_command
@@ -42,7 +42,7 @@ def describe_answer(answer: Answer, scale: Scale) -> dict[str, Any]:
     """Return the text and the rows of the results."""
     places = answer.places
     columns = [*_RESULT_COLUMNS, *[name for name in places.columns() if name not in _RESULT_COLUMNS][:_MOST_COLUMNS]]
-    rows = [[plain_value(name, row[name]) for name in columns] for row in places.rows()]
+    rows = [[row[name] for name in columns] for row in plain_rows(places.to_arrow())]
     return {
         "labels": list(answer.labels),
         "summary": summary_of(answer),
@@ -71,10 +71,9 @@ def summary_of(answer: Answer) -> str:
 
 def download(answer: Answer, kind: str) -> str:
     """Return the results as a text file, of kind ``geojson`` or ``csv``."""
-    text = io.StringIO()
-    rows = answer.places.features() if kind == "geojson" else answer.places.rows()
-    write_rows(rows, text, kind=kind, query=answer.places.query)
-    return text.getvalue()
+    text = io.BytesIO()
+    answer.places.write_text(text, kind)
+    return text.getvalue().decode()
 
 
 def _brief(label: str) -> str:

@@ -7,22 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from ..database import Answer, Connection, open_database, query_errors, quoted
 from ..errors import OutputError
 from ..storage.atomic import atomic_file
 from ..storage.geoparquet import geo_metadata
 from ._parquet_writer import write_parquet
+from .columns import WKB, marked
 from .rows import FORMATS, SUFFIXES
+from .text import Batches, write_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-Batches = Callable[[Callable[["pa.RecordBatch"], Any]], Iterator[Any]]
-"""Given what to do with each batch, what came of it, in order."""
-
-_MEMORY = "256MB"
-_LINES = 8192  # of text at a time
-_AS_THEY_ARE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "BOOLEAN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,121 +93,16 @@ def write_batches(
     halves : mapping of str to int
         As :func:`write_parquet` has them.
     """
+    import pyarrow as pa
+
     if kind == "parquet":
         metadata = {**(schema.metadata or {}), **geometries.metadata()}
         write_parquet(schema.with_metadata(metadata), batches, file, halves)
     else:
-        _write_text(schema, batches, file, kind, geometries)
+        fields = [marked(field, WKB) if field.name in geometries.names else field for field in schema]
+        plain = pa.schema(fields)
 
+        def plainly(then: Callable[[pa.RecordBatch], Any]) -> Iterator[Any]:
+            return batches(lambda batch: then(batch.cast(plain)))
 
-def _write_text(schema: "pa.Schema", batches: Batches, file: IO[bytes], kind: str, geometries: Geometries) -> None:
-    """Write text that DuckDB makes of the values."""
-    import pyarrow as pa
-
-    failure: list[BaseException] = []
-
-    def guarded() -> Iterator["pa.RecordBatch"]:
-        try:
-            yield from batches(lambda batch: batch.cast(schema))
-        except BaseException as error:  # DuckDB, which reads this, would tell of it in its own words
-            failure.append(error)
-            raise
-
-    with open_database(memory_limit=_MEMORY) as connection:
-        connection.register("joined", pa.RecordBatchReader.from_batches(schema, guarded()))
-        with query_errors():
-            described = connection.execute("DESCRIBE joined").fetchall()
-        types = {name: type for name, type, *_ in described}
-        try:
-            if kind == "csv":
-                _write_csv(connection, types, file, geometries)
-            else:
-                _write_json(connection, types, file, kind, geometries)
-        except BaseException:
-            if failure:
-                raise failure[0] from None
-            raise
-
-
-def _write_csv(connection: Connection, types: dict[str, str], file: IO[bytes], geometries: Geometries) -> None:
-    from pyarrow import csv
-
-    columns = [f"{_in_csv(name, kind, geometries)} AS {quoted(name)}" for name, kind in types.items()]
-    reader = Answer(connection, f"SELECT {', '.join(columns)} FROM joined").to_arrow_reader(_LINES)
-    with csv.CSVWriter(file, reader.schema) as writer:
-        for batch in reader:
-            writer.write_batch(batch)
-
-
-def _write_json(
-    connection: Connection, types: dict[str, str], file: IO[bytes], kind: str, geometries: Geometries
-) -> None:
-    if kind == "geojson":
-        shape = "NULL" if geometries.primary is None else _geojson(geometries.primary)
-        properties = {name: kind for name, kind in types.items() if name != geometries.primary}
-        line = f"json_object('type', 'Feature', 'geometry', {shape}, 'properties', {_object(properties, geometries)})"
-        opening, between, end = b'{"type": "FeatureCollection", "features": [\n', b",\n", b"\n]}\n"
-    else:
-        line = _object(types, geometries)
-        opening, between, end = (b"", b"\n", b"\n") if kind == "jsonl" else (b'{"rows": [\n', b",\n", b"\n]}\n")
-    file.write(opening)
-    anything = False
-    for batch in Answer(connection, f"SELECT ({line})::VARCHAR AS line FROM joined").to_arrow_reader(_LINES):
-        if batch.num_rows:
-            file.write((between if anything else b"") + between.join(map(str.encode, batch.column(0).to_pylist())))
-            anything = True
-    file.write(end if anything or kind != "jsonl" else b"")
-
-
-def _object(types: dict[str, str], geometries: Geometries) -> str:
-    """Return the SQL of a JSON object of columns."""
-    pairs = (
-        f"'{name.replace(chr(39), chr(39) * 2)}', {_in_json(name, kind, geometries)}" for name, kind in types.items()
-    )
-    return f"json_object({', '.join(pairs)})"
-
-
-def _in_csv(name: str, kind: str, geometries: Geometries) -> str:
-    value = quoted(name)
-    if special := _special(name, kind, geometries):
-        return special
-    if kind in _AS_THEY_ARE or kind in ("DOUBLE", "FLOAT", "VARCHAR"):
-        return value
-    if kind in ("FLOAT[]", "DOUBLE[]"):
-        return f"{value}::VARCHAR"
-    return (
-        f"to_json({value})::VARCHAR"
-        if kind.endswith("]") or ("(" in kind and "DECIMAL" not in kind)
-        else f"{value}::VARCHAR"
-    )
-
-
-def _in_json(name: str, kind: str, geometries: Geometries) -> str:
-    value = quoted(name)
-    if special := _special(name, kind, geometries):
-        return special
-    if kind in ("FLOAT", "DOUBLE"):  # JSON has no number that is not finite; and a FLOAT's text is shorter
-        return f"CASE WHEN isfinite({value}) THEN {value}::VARCHAR::JSON END"
-    if kind == "FLOAT[]":
-        return f"{value}::VARCHAR::JSON"
-    if kind.startswith(("DECIMAL", "HUGEINT", "UHUGEINT")):
-        return f"{value}::VARCHAR::JSON"
-    return value
-
-
-def _special(name: str, kind: str, geometries: Geometries) -> str | None:
-    """Return the SQL of what text formats have as other text: geometries, other binary values, cells."""
-    value = quoted(name)
-    if name in geometries.names and kind.startswith("GEOMETRY"):
-        return f"ST_AsText({value})"
-    if name in geometries.names and kind == "BLOB":
-        return f"TRY(ST_AsText(ST_GeomFromWKB({value})))"
-    if kind == "BLOB":
-        return f"lower(hex({value}))"
-    if kind == "UBIGINT" and (name.lower() == "cell" or name.lower().endswith("_cell")):
-        return f"printf('%x', {value})"
-    return None
-
-
-def _geojson(name: str) -> str:
-    return f"TRY(ST_AsGeoJSON(ST_GeomFromWKB({quoted(name)})))"
+        write_text(plain, plainly, file, kind, geometry=geometries.primary)

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import QueryError, SatclipIndexError, check_extra
-from ..formats.rows import GEOMETRIES, Geometry, Row, write_rows
+from ..formats.columns import CELL, marked
+from ..formats.rows import GEOMETRIES, Geometry, Row, plain_rows
+from ..formats.text import write_table_text
 from ..geo.cell_polygons import cell_polygons
 from ..geo.gazetteer import nearest_cities
 from ..geo.grid import Cells
@@ -169,24 +171,6 @@ class Neighbors:
         for values in zip(*columns.values(), strict=True):
             yield dict(zip(columns, values, strict=True))
 
-    def features(self, geometry: Geometry | None = None) -> Iterator[Row]:
-        """Yield one dictionary per place, as :meth:`rows`, with a GeoJSON ``geometry`` unless it is the point.
-
-        Parameters
-        ----------
-        geometry : {"point", "polygon"}, optional
-            The point; or the outline of a region, or else the boundary of the cell. By default the outline or the
-            point.
-        """
-        if _check_geometry(geometry) == "point" or (geometry is None and self.outlines is None):
-            yield from self.rows()
-            return
-        import shapely
-
-        outlines = map(shapely.geometry.mapping, self._polygons()) if self.outlines is None else self.outlines
-        for row, outline in zip(self.rows(), outlines, strict=True):
-            yield row | {"geometry": outline}
-
     def explanations(self) -> list[str]:
         """Return a sentence for each place about its similarity to the examples, and its differences from them."""
         differences = {name.removesuffix("_sd"): name for name in self._table_columns() if name.endswith("_sd")}
@@ -210,7 +194,7 @@ class Neighbors:
         Parameters
         ----------
         geometry : {"point", "polygon"}, optional
-            Add a last column ``geometry`` of WKB, as in :meth:`features`; Parquet written from the table is then
+            Add a last column ``geometry`` of WKB, as in :meth:`to_geojson`; Parquet written from the table is then
             GeoParquet 1.1.
         """
         import pyarrow as pa
@@ -221,6 +205,9 @@ class Neighbors:
             for name, values in self._own_columns().items()
         }
         table = pa.table(columns | self._table_columns())
+        for i, name in enumerate(columns):
+            if name == "cell" or name.endswith("_cell"):
+                table = table.set_column(i, marked(table.field(i), CELL), table.column(i))
         table = table.replace_schema_metadata({"satclip_index": json.dumps(self.query)})
         return table if _check_geometry(geometry) is None else self._with_geometry(table, geometry)
 
@@ -233,17 +220,43 @@ class Neighbors:
         return self.to_arrow().to_pandas()
 
     def to_geopandas(self, geometry: Geometry = "point") -> "gpd.GeoDataFrame":
-        """Return a GeoPandas data frame (geopandas must be installed); ``geometry`` as in :meth:`features`."""
+        """Return a GeoPandas data frame (geopandas must be installed); ``geometry`` as in :meth:`to_geojson`."""
         import geopandas
 
         return geopandas.GeoDataFrame.from_arrow(self.to_arrow(geometry=geometry))
 
     def to_geojson(self, *, geometry: Geometry | None = None) -> dict[str, Any]:
-        """Return a GeoJSON FeatureCollection; ``geometry`` as in :meth:`features`."""
-        text = io.StringIO()
-        write_rows(self.features(geometry), text, kind="geojson", query=self.query)
+        """Return a GeoJSON FeatureCollection.
+
+        Parameters
+        ----------
+        geometry : {"point", "polygon"}, optional
+            The point; or the outline of a region, or else the boundary of the cell. By default the outline or the
+            point.
+        """
+        text = io.BytesIO()
+        self.write_text(text, "geojson", geometry=geometry)
         collection: dict[str, Any] = json.loads(text.getvalue())
         return collection
+
+    def write_text(self, file: IO[bytes], kind: str, *, geometry: Geometry | None = None) -> None:
+        """Write the places to a binary file as UTF-8 text.
+
+        Parameters
+        ----------
+        file : binary file
+        kind : {"csv", "jsonl", "json", "geojson"}
+            JSON and GeoJSON include ``query``; only GeoJSON includes geometries.
+        geometry : {"point", "polygon"}, optional
+            As in :meth:`to_geojson`.
+        """
+        default: Geometry = "point" if self.outlines is None else "polygon"
+        shape = _check_geometry(geometry) or default
+        if kind == "geojson" and shape == "polygon":
+            table = self.to_arrow(geometry="polygon")
+            write_table_text(table, file, kind, query=self.query, geometry="geometry")
+        else:
+            write_table_text(self.to_arrow(), file, kind, query=self.query)
 
     def picture(self, *, bounds: BoundingBox = WORLD, width: int = _MAP_PIXELS) -> Picture:
         """Return the contents of a map of the places, to be drawn by any library; parameters as in :meth:`plot`."""
@@ -324,7 +337,9 @@ class Neighbors:
         shown = ["rank", "nearest_city", "country", "similarity", "percentile", "distance_km", "lon", "lat"]
         more = len(self) - _SHOWN_ROWS
         note = f"... and {more:,} more" if more > 0 else ""
-        return html_table(islice(self.rows(), _SHOWN_ROWS), [*shown, *self.extra, *self._table_columns()], note=note)
+        return html_table(
+            islice(plain_rows(self.to_arrow()), _SHOWN_ROWS), [*shown, *self.extra, *self._table_columns()], note=note
+        )
 
     def _map_html(self) -> str:
         """Return a map for a notebook, or an empty string without matplotlib or the atlas."""

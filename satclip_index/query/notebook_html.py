@@ -15,7 +15,7 @@ def html_table(rows: Iterable[Row], names: Iterable[str], *, note: str = "") -> 
     """Return columns of rows as an HTML table, escaped, with numbers aligned to the right and a note below."""
     names = list(names)
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    body = "".join(f"<tr>{''.join(_cell(name, row[name]) for name in names)}</tr>" for row in rows)
+    body = "".join(f"<tr>{''.join(_cell(row[name]) for name in names)}</tr>" for row in rows)
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return table + (f"<p>{escape(note)}</p>" if note else "")
 
@@ -35,8 +35,8 @@ def atlas_table(where: str, manifest: Manifest) -> str:
     return html_table(rows, rows[0], note=note)
 
 
-def _cell(name: str, value: Any) -> str:
-    value = plain_value(name, value)
+def _cell(value: Any) -> str:
+    value = plain_value(value)
     side = "right" if isinstance(value, int | float) and not isinstance(value, bool) else "left"
     return f'<td style="text-align: {side}">{escape(_brief(value))}</td>'
 

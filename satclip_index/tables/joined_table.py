@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from ..concurrency import Out, in_order, processors
 from ..database import Answer, quoted
 from ..errors import TableError
+from ..formats.answers import annotated
+from ..formats.columns import CELL, marked
 from ..formats.streams import Geometries, format_of, whole_file, write_batches
 from ..geo import grid
 from ..progress import Progress
@@ -154,11 +156,16 @@ class Joined:
 
     def _read_source(self) -> "pa.RecordBatchReader":
         """Return every row: the expressions its location is read from, then its columns."""
+        import pyarrow as pa
+
         types = self.source.types
         expressions = [f"{sql} AS {quoted(f'{i} (satclip-index)')}" for i, sql in enumerate(self.location.sql(types))]
         columns = [f"{portable(name, kind, geometry='ST_AsWKB')} AS {quoted(name)}" for name, kind in types.items()]
         query = f"SELECT {', '.join(expressions + columns)} FROM numbered"
-        return Answer(self.source.cursor(), query).to_arrow_reader(_BATCH_ROWS)
+        found = Answer(self.source.cursor(), query)
+        reader = found.to_arrow_reader(_BATCH_ROWS)
+        fields = [annotated(field, kind) for field, kind in zip(reader.schema, found.types, strict=True)]
+        return pa.RecordBatchReader.from_batches(pa.schema(fields), reader)
 
     def _schema(self, answer: "pa.RecordBatchReader", geometry: str) -> "pa.Schema":
         import pyarrow as pa
@@ -166,7 +173,10 @@ class Joined:
         fields = list(answer.schema)[len(answer.schema) - len(self.source.types) :]
         added = self.added.columns(_no_locations(), geometry)
         names = names_beside(added, self.source.types)
-        fields += [pa.field(names[name], column.type) for name, column in added.items()]
+        fields += [
+            marked(field, CELL) if name == "cell" else field
+            for name, field in ((name, pa.field(names[name], column.type)) for name, column in added.items())
+        ]
         about = {"like": list(self.like), "res": self.res}
         return pa.schema(fields, metadata={"satclip_index": json.dumps(about)})
 
