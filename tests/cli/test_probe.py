@@ -158,7 +158,7 @@ def test_rows_without_a_place_or_a_value_are_counted(run, folder):
         ("points.csv", None, ["--target", "warm", "--encoder", "nothing"], "No encoder called 'nothing'"),
         ("points.csv", None, ["--target", "warm", "--continent-column", "name"], "different value in most rows"),
         ("none.csv", None, ["--target", "warm"], "No table at"),
-        ("t.xlsx", "a,b\n", ["--target", "warm"], "of no kind read here"),
+        ("t.xlsx", "a,b\n", ["--target", "warm"], "has an unsupported format"),
         ("t.parquet", "not parquet", ["--target", "warm"], "could not be read as a table"),
         ("t.json", "{not json", ["--target", "warm"], "could not be read as a table"),
         ("a.csv", "place,warm\na,1\nb,2\n", ["--target", "warm"], "no coordinates that can be found"),
