@@ -52,5 +52,5 @@ def test_a_malicious_checkpoint_is_one_line_and_runs_nothing(cli, tmp_path):
     )
     assert finished([sys.executable, "-c", program, tmp_path / "evil.ckpt", tmp_path / "ran"]).returncode == 0
     line = failed(cli("build", "-q", "--encoder", "evil.ckpt"))
-    assert "Nothing in it was run" in line
+    assert "No code in it was run" in line
     assert [path.name for path in tmp_path.iterdir()] == ["evil.ckpt"]

@@ -220,7 +220,7 @@ def test_what_cannot_be_reached_is_one_line(store, cli):
     cases = {
         "s3://nobucket/world": "No atlas",
         "s3://bucket/nothing": "No atlas",
-        "s3://": "names no folder",
+        "s3://": "is not the URL of a folder",
         "gs://bucket/world": "pip install gcsfs",
         "nosuch://x": "Protocol not known",
         "ftp://me:secret@127.0.0.1:9/world": "cannot be reached",
