@@ -83,4 +83,6 @@ def checked_stdout() -> Iterator[None]:
 def _discard_stdout() -> None:
     """Let what is left in the buffer go nowhere, or Python would complain of it when it exits."""
     with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        descriptor, nowhere = sys.stdout.fileno(), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrow import booleans, concatenated, only_where, string, strings, zero_for_null
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -23,34 +25,33 @@ def float_text(column: "pa.Array") -> "pa.StringArray":
     whole = pc.and_(pc.equal(column, pc.trunc(column)), pc.is_finite(column))
     if pc.any(whole).as_py():
         whole = pc.and_(whole, pc.invert(pc.match_substring(text, "e")))
-        text = pc.if_else(whole, pc.binary_join_element_wise(text, ".0", ""), text)
+        text = pc.if_else(whole, concatenated(text, ".0"), text)
     return text
 
 
-def cell_text(column: "pa.UInt64Array") -> "pa.StringArray":
+def cell_text(column: "pa.Array") -> "pa.StringArray":
     """Return integers as lower-case hexadecimal text."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     digits = np.frombuffer(b"0123456789abcdef", np.uint8)
-    values = np.from_dlpack(pc.fill_null(column, 0))
+    values = np.from_dlpack(zero_for_null(column))
     octets = values.astype(">u8").view(np.uint8).reshape(-1, 8)
     text = digits[np.stack([octets >> 4, octets & 15], axis=-1)].reshape(-1, 16)
     offsets = np.arange(values.size + 1, dtype=np.int32) * 16
     padded = pa.Array.from_buffers(pa.string(), values.size, [None, pa.py_buffer(offsets), pa.py_buffer(text)])
     shortened = pc.ascii_ltrim(padded, characters="0")
-    return pc.if_else(column.is_valid(), pc.if_else(pc.equal(shortened, ""), "0", shortened), None)
+    return only_where(column.is_valid(), pc.if_else(pc.equal(shortened, string("")), string("0"), shortened))
 
 
 def date_text(column: "pa.Array") -> "pa.StringArray":
     """Return dates as text."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     column = column.cast(pa.date32())
-    days = np.from_dlpack(pc.fill_null(column.cast(pa.int32()), 0))
+    days = np.from_dlpack(zero_for_null(column.cast(pa.int32())))
     far = (days < _FIRST_DAY) | (days > _LAST_DAY)
-    text = pc.if_else(_mask(~far), column, None).cast(pa.string())
+    text = only_where(booleans(~far), column).cast(pa.string())
     return _with_far(text, column, far, [_far_text(days[i], "D", 2**31 - 1) for i in np.flatnonzero(far)])
 
 
@@ -61,18 +62,18 @@ def timestamp_text(column: "pa.Array") -> "pa.StringArray":
 
     unit, zone = column.type.unit, column.type.tz
     naive = column.cast(pa.timestamp(unit, "UTC")).cast(pa.timestamp(unit)) if zone else column
-    ticks = np.from_dlpack(pc.fill_null(naive.cast(pa.int64()), 0))
+    ticks = np.from_dlpack(zero_for_null(naive.cast(pa.int64())))
     far = (ticks < (_FIRST_DAY + 1) * _DAY[unit]) | (ticks >= _LAST_DAY * _DAY[unit])
     if unit == "ns":
         far = np.zeros(ticks.size, bool)  # all of them are between 1677 and 2262
-    near = pc.if_else(_mask(~far), naive, None)
+    near = only_where(booleans(~far), naive)
     if zone:
         local = _local(near, zone)
         moved = (local.cast(pa.int64()), near.cast(pa.int64()))
         seconds = pc.divide(pc.subtract(*moved), _DAY[unit] // 86_400)
         offsets = pc.dictionary_encode(seconds)
-        named = pa.array([_offset(value) for value in offsets.dictionary.to_pylist()], pa.string())
-        text = pc.binary_join_element_wise(_trimmed(local), named.take(offsets.indices), "")
+        named = strings(_offset(value) for value in offsets.dictionary.to_pylist())
+        text = concatenated(_trimmed(local), named.take(offsets.indices))
     else:
         text = _trimmed(near)
     most, ending = 2**63 - 1, "+00" if zone else ""
@@ -130,17 +131,9 @@ def _far_text(value: int, unit: str, most: int, ending: str = "") -> str:
 
 def _with_far(text: "pa.StringArray", column: "pa.Array", far: NDArray[np.bool_], texts: list[str]) -> "pa.StringArray":
     """Return the texts of values that are far from today in their places."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     if not texts:
         return text
-    filled = pc.replace_with_mask(text, _mask(far), pa.array(texts, pa.string()))
-    return pc.if_else(column.is_valid(), filled, None)
-
-
-def _mask(values: NDArray[np.bool_]) -> "pa.BooleanArray":
-    import pyarrow as pa
-
-    bits = np.packbits(values, bitorder="little").tobytes()
-    return pa.Array.from_buffers(pa.bool_(), values.size, [None, pa.py_buffer(bits)])
+    filled = pc.replace_with_mask(text, booleans(far), strings(texts))
+    return only_where(column.is_valid(), filled)

@@ -24,8 +24,8 @@ class TextAnswer:
     Attributes
     ----------
     reader : pyarrow.RecordBatchReader
-        The rows; what Arrow or Python cannot represent is DuckDB's own text. A column of UBIGINT called ``cell`` or
-        ``..._cell`` is marked as H3 cells if all its values in the first batch of rows are cells.
+        The rows; what Arrow or Python cannot represent is DuckDB's own text. A column of UBIGINT or BIGINT called
+        ``cell`` or ``..._cell`` is marked as H3 cells if all its values in the first batch of rows are cells.
     geometry : str, or pair of str
         The column that GeoJSON takes for the geometry: one of a geometry, or of GeoJSON geometries called
         ``geometry``; else ``lon`` and ``lat``.
@@ -110,9 +110,10 @@ def _holds_cells(name: str, column: "pa.Array") -> bool:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not pa.types.is_uint64(column.type) or not (name == "cell" or name.endswith("_cell")):
+    eight_bytes = pa.types.is_uint64(column.type) or pa.types.is_int64(column.type)  # CSV files give BIGINT
+    if not eight_bytes or not (name == "cell" or name.endswith("_cell")):
         return False
-    values = np.asarray(np.from_dlpack(pc.drop_null(column)), np.uint64)
+    values = np.from_dlpack(pc.drop_null(column)).view(np.uint64)
     return bool(are_cells(values).all())
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ._scalar_text import cell_text, date_text, float_text, time_text, timestamp_text
 from ._wkb_text import wkt_of_wkb
+from .arrow import concatenated, only_where, string, strings, zero_for_null
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,10 +50,10 @@ def json_column(column: "pa.Array", field: "pa.Field") -> "pa.StringArray":
         if mark == JSON:
             text = pc.replace_substring_regex(text, "[\r\n]+", " ")  # white space there, but the end of a line here
         elif pa.types.is_floating(kind):
-            text = pc.if_else(pc.is_finite(column), text, None)
+            text = only_where(pc.is_finite(column), text)
         elif not (mark == NUMBER or _is_token(kind)) or mark == CELL:
             text = quoted_json(text)
-    return pc.fill_null(text, "null")
+    return pc.fill_null(text, string("null"))
 
 
 def csv_column(column: "pa.Array", field: "pa.Field") -> "pa.StringArray":
@@ -70,11 +71,11 @@ def quoted_csv(text: "pa.StringArray") -> "pa.StringArray":
     """Return text as fields of CSV, quoted only where necessary (RFC 4180)."""
     import pyarrow.compute as pc
 
-    needed = pc.or_(pc.match_substring_regex(text, '[",\r\n]'), pc.equal(text, ""))
+    needed = pc.or_(pc.match_substring_regex(text, '[",\r\n]'), pc.equal(text, string("")))
     if not pc.any(needed).as_py():
         return text
     doubled = pc.replace_substring(text, '"', '""')
-    return pc.if_else(needed, pc.binary_join_element_wise('"', doubled, '"', ""), text)
+    return pc.if_else(needed, concatenated('"', doubled, '"'), text)
 
 
 def quoted_json(text: "pa.StringArray") -> "pa.StringArray":
@@ -86,7 +87,7 @@ def quoted_json(text: "pa.StringArray") -> "pa.StringArray":
             break
         for character, escape in escapes.items():
             text = pc.replace_substring(text, character, escape)
-    return pc.binary_join_element_wise('"', text, '"', "")
+    return concatenated('"', text, '"')
 
 
 def _decoded(column: "pa.Array") -> "pa.Array":
@@ -121,7 +122,7 @@ def _scalars(column: "pa.Array", mark: bytes | None) -> "pa.StringArray":
     import pyarrow as pa
 
     kind, types = column.type, pa.types
-    if mark == CELL and types.is_uint64(kind):
+    if mark == CELL and types.is_integer(kind):
         return cell_text(column)
     if mark == WKB and types.is_binary(kind):
         return wkt_of_wkb(column)
@@ -138,7 +139,7 @@ def _scalars(column: "pa.Array", mark: bytes | None) -> "pa.StringArray":
     if types.is_time(kind):
         return time_text(column)
     values = column.to_pylist()
-    return pa.array([v.hex() if isinstance(v, bytes) else None if v is None else str(v) for v in values], pa.string())
+    return strings(v.hex() if isinstance(v, bytes) else None if v is None else str(v) for v in values)
 
 
 def _nested(column: "pa.Array", field: "pa.Field") -> "pa.StringArray":
@@ -152,20 +153,18 @@ def _nested(column: "pa.Array", field: "pa.Field") -> "pa.StringArray":
         for i, child in enumerate(column.flatten()):
             inner = field.type.field(i)
             parts += [f"{', ' if i else ''}{json_string(inner.name)}: ", json_column(child, inner)]
-        text = pc.binary_join_element_wise(*parts, "}", "") if kind.num_fields else pa.array(["{}"] * len(column))
+        text = concatenated(*parts, "}") if kind.num_fields else strings(["{}"] * len(column))
     elif types.is_map(kind):
         keys, items, lengths = _entries(column)
-        names = quoted_json(pc.fill_null(_key_text(keys, field.type.key_field), "null"))
-        pairs = pc.binary_join_element_wise(names, json_column(items, field.type.item_field), ": ")
+        names = quoted_json(pc.fill_null(_key_text(keys, field.type.key_field), string("null")))
+        pairs = concatenated(names, ": ", json_column(items, field.type.item_field))
         text = _joined(lengths, pairs, "{", "}")
     elif types.is_union(kind):
-        return pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
+        return strings(None if value is None else str(value) for value in column.to_pylist())
     else:
-        if types.is_list_view(kind) or types.is_large_list_view(kind) or types.is_large_list(kind):
-            column = column.cast(pa.list_(kind.value_field))
-        lengths = pc.fill_null(pc.list_value_length(column), 0)
+        lengths = zero_for_null(pc.list_value_length(column))
         text = _joined(lengths, json_column(column.flatten(), field.type.value_field), "[", "]")
-    return pc.if_else(column.is_valid(), text, None)
+    return only_where(column.is_valid(), text)
 
 
 def _key_text(keys: "pa.Array", field: "pa.Field") -> "pa.StringArray":
@@ -177,12 +176,10 @@ def _key_text(keys: "pa.Array", field: "pa.Field") -> "pa.StringArray":
 
 def _entries(column: "pa.MapArray") -> "tuple[pa.Array, pa.Array, pa.Int32Array]":
     """Return the keys and items of all maps, and how many each map has."""
-    import pyarrow.compute as pc
-
     from ..storage.geoparquet import arrow_array
 
     offsets = np.asarray(np.from_dlpack(column.offsets), np.int64)
-    lengths = pc.if_else(column.is_valid(), arrow_array(np.diff(offsets)), 0)
+    lengths = zero_for_null(only_where(column.is_valid(), arrow_array(np.diff(offsets))))
     counts = np.asarray(np.from_dlpack(lengths), np.int64)
     rows = np.arange(counts.sum()) + np.repeat(offsets[:-1] - (np.cumsum(counts) - counts), counts)
     return column.keys.take(arrow_array(rows)), column.items.take(arrow_array(rows)), lengths
@@ -196,13 +193,11 @@ def _joined(lengths: "pa.Array", items: "pa.StringArray", opening: str, closing:
     from ..storage.geoparquet import arrow_array
 
     offsets = np.concatenate([[0], np.cumsum(np.from_dlpack(lengths))]).astype(np.int32)
-    inner = pc.binary_join(pa.ListArray.from_arrays(arrow_array(offsets), items), ", ")
-    return pc.binary_join_element_wise(opening, inner, closing, "")
+    inner = pc.binary_join(pa.ListArray.from_arrays(arrow_array(offsets), items), string(", "))
+    return concatenated(opening, inner, closing)
 
 
 def json_string(text: str) -> str:
     """Return one text as a JSON string."""
-    import pyarrow as pa
-
-    quoted: str = quoted_json(pa.array([text]))[0].as_py()
+    quoted: str = quoted_json(strings([text]))[0].as_py()
     return quoted

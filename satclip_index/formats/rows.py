@@ -54,7 +54,7 @@ def plain_value(value: Any) -> Any:
 def _plain_values(column: "pa.Array", field: "pa.Field") -> list[Any]:
     import pyarrow as pa
 
-    if mark_of(field) == CELL and pa.types.is_uint64(column.type):
+    if mark_of(field) == CELL and pa.types.is_integer(column.type):
         texts: list[Any] = cell_text(column).to_pylist()
         return texts
     if pa.types.is_float32(column.type):  # the shortest float64 that is this float32

@@ -4,8 +4,11 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import OutputError
 from ._wkb_text import geojson_of_wkb
+from .arrow import concatenated, string, strings
 from .columns import csv_column, json_column, json_string, quoted_csv
 
 if TYPE_CHECKING:
@@ -53,7 +56,7 @@ def write_text(
     """
     schema = schema.remove_metadata()
     if kind == "csv":
-        header: list[str] = quoted_csv(_strings(schema.names)).to_pylist()
+        header: list[str] = quoted_csv(strings(schema.names)).to_pylist()
         opening, ending = ",".join(header) + "\n" if header else "", ""
         before, after = "", "\n"
     elif kind == "jsonl":
@@ -101,29 +104,25 @@ def _parts(batch: "pa.RecordBatch") -> "Iterator[pa.RecordBatch]":
 
 def _lines(batch: "pa.RecordBatch", schema: "pa.Schema", kind: str, geometry: Any) -> "pa.StringArray":
     """Return the text of each row, without line ends."""
-    import pyarrow.compute as pc
-
     columns = dict(zip(schema.names, zip(batch.columns, schema, strict=True), strict=True))
     if kind == "csv":
         missing = '""' if len(columns) == 1 else ""
         texts = [csv_column(column, field) for column, field in columns.values()]
-        return pc.binary_join_element_wise(*texts, ",", null_handling="replace", null_replacement=missing)
+        return concatenated(*texts, between=",", missing=missing)
     if kind != "geojson":
         return _objects(columns)
     shapes, used = _geometries(columns, geometry, batch.num_rows)
     properties = _objects({name: item for name, item in columns.items() if name not in used}, batch.num_rows)
     start, middle = '{"type": "Feature", "geometry": ', ', "properties": '
-    return pc.binary_join_element_wise(start, shapes, middle, properties, "}", "")
+    return concatenated(start, shapes, middle, properties, "}")
 
 
 def _objects(columns: "dict[str, tuple[pa.Array, pa.Field]]", rows: int = 0) -> "pa.StringArray":
     """Return each row as a JSON object."""
-    import pyarrow.compute as pc
-
     parts: list[Any] = []
     for i, (name, (column, field)) in enumerate(columns.items()):
         parts += [f"{', ' if i else '{'}{json_string(name)}: ", json_column(column, field)]
-    return pc.binary_join_element_wise(*parts, "}", "") if parts else _strings(["{}"] * rows)
+    return concatenated(*parts, "}") if parts else strings(["{}"] * rows)
 
 
 def _geometries(
@@ -134,20 +133,18 @@ def _geometries(
     import pyarrow.compute as pc
 
     if geometry is None:
-        return _strings(["null"] * rows), ()
+        return strings(["null"] * rows), ()
     if isinstance(geometry, str):
         column, field = columns[geometry]
         binary = pa.types.is_binary(column.type)
         shapes = geojson_of_wkb(column) if binary else json_column(column, field)
-        return pc.fill_null(shapes, "null"), (geometry,)
+        return pc.fill_null(shapes, string("null")), (geometry,)
     texts = [json_column(*columns[name]) for name in geometry if name in columns and _is_number(columns[name][0])]
-    if len(texts) < 2 or any(pc.any(pc.equal(text, "null")).as_py() for text in texts):
+    if len(texts) < 2 or any(pc.any(pc.equal(text, string("null"))).as_py() for text in texts):
         raise OutputError(
             "GeoJSON needs columns lon and lat with a number in every row; select them, or take --format jsonl."
         )
-    return pc.binary_join_element_wise(
-        '{"type": "Point", "coordinates": [', texts[0], ", ", texts[1], "]}", ""
-    ), geometry
+    return concatenated('{"type": "Point", "coordinates": [', texts[0], ", ", texts[1], "]}"), geometry
 
 
 def _is_number(column: "pa.Array") -> bool:
@@ -162,12 +159,6 @@ def _joined(lines: "pa.StringArray", before: str, after: str) -> "pa.Buffer":
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    whole = pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines)
-    text = pc.binary_join(whole, before + after)
-    return pc.binary_join_element_wise(before, text, after, "")[0].as_buffer()
-
-
-def _strings(values: list[str]) -> "pa.StringArray":
-    import pyarrow as pa
-
-    return pa.array(values, pa.string())
+    ends = pa.Array.from_buffers(pa.int32(), 2, [None, pa.py_buffer(np.array([0, len(lines)], np.int32))])
+    text = pc.binary_join(pa.ListArray.from_arrays(ends, lines), string(before + after))
+    return concatenated(before, text, after)[0].as_buffer()

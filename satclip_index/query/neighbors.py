@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import QueryError, SatclipIndexError, check_extra
+from ..formats.arrow import strings
 from ..formats.columns import CELL, marked
 from ..formats.rows import GEOMETRIES, Geometry, Row, plain_rows
 from ..formats.text import write_table_text
@@ -199,9 +200,10 @@ class Neighbors:
         """
         import pyarrow as pa
 
-        # The type of text is explicit, because it cannot be inferred from an empty answer.
+        from ..storage.geoparquet import arrow_array
+
         columns = {
-            name: pa.array(values, type=pa.string() if values.dtype == object else None)
+            name: strings(values) if values.dtype == object else arrow_array(values)
             for name, values in self._own_columns().items()
         }
         table = pa.table(columns | self._table_columns())

@@ -44,7 +44,8 @@ def test_every_format_goes_to_a_file_or_a_pipe(cli, atlas, files, kind):
     assert piped.stdout == (files / f"out.{kind}").read_bytes()
     assert sorted(path.name for path in files.iterdir()) == sorted([f"out.{kind}", "towns.csv"])
     again = answer(cli("join", f"out.{kind}", *TOWN_COLUMNS, "--embedding", "none", "-q", atlas=atlas))
-    assert [row["satclip_cell"] for row in again] == [row["cell"] for row in again]
+    cells = [f"{row['cell']:x}" if isinstance(row["cell"], int) else row["cell"] for row in again]  # as it was read
+    assert [row["satclip_cell"] for row in again] == cells
     assert [row["town"] for row in again] == ["Quito", "Leticia", "Nowhere", "Oslo"]
 
 
@@ -59,7 +60,7 @@ def test_a_table_for_people_shows_the_first_rows(cli, atlas, files):
 def test_a_query_is_a_table_and_knows_the_atlas(cli, atlas, files):
     query = "SELECT c.cell, c.land, 'x' AS \"select\" FROM cells c WHERE res = 2 ORDER BY cell DESC LIMIT 5"
     rows = answer(cli("join", query, "--components", "1", "-q", atlas=atlas))
-    assert [row["satclip_cell"] for row in rows] == [row["cell"] for row in rows]
+    assert [row["satclip_cell"] for row in rows] == [f"{row['cell']:x}" for row in rows]
     assert [row["cell"] for row in rows] == sorted((row["cell"] for row in rows), reverse=True)
     rows = answer(cli("join", "FROM 'towns.csv' WHERE people > 1e5", *TOWN_COLUMNS, "-q", atlas=atlas))
     assert [row["town"] for row in rows] == ["Quito", "Oslo"]

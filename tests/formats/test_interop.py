@@ -306,7 +306,7 @@ def test_a_notebook_shows_cells_as_text_and_cuts_what_is_long(found):
 
     values = {"b": [b"\x00" * 99] * 8, "c": ["<b>&"] * 8, "n": [None, *range(7)], "my_cell": found.cell}
     shown = Table(replace(found, table=pa.table(values))._repr_html_())
-    assert shown.rows[1][-4:] == ["0" * 77 + "...", "<b>&", "", f"{found.cell[0]:x}"]
+    assert shown.rows[1][-4:] == ["0" * 77 + "...", "<b>&", "", f"{found.cell[0]:,}"]  # a number of the table
     assert "<b>" not in replace(found, table=pa.table(values))._repr_html_()
 
 

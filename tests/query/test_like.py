@@ -13,7 +13,6 @@ import shapely
 
 from satclip_index.encoder.location_encoder import unit_half
 from satclip_index.errors import InvalidCellError, QueryError, ResolutionError, TableError
-from satclip_index.formats.rows import write_rows
 from satclip_index.geo import grid
 from satclip_index.geo.geojson_shapes import read_shape
 from satclip_index.geo.land_mask import is_land
@@ -85,9 +84,9 @@ def test_regions_as_geojson_are_polygons_with_all_columns_and_as_csv_have_none(a
     properties = collection["features"][0]["properties"]
     assert properties["area_km2"] == found["area_km2"][0]
     assert properties["lon"] == found.lon[0]
-    text = io.StringIO()
-    write_rows(found.rows(), text, kind="csv")
-    assert text.getvalue().splitlines()[0].endswith("country,mean_similarity,cells,area_km2")
+    text = io.BytesIO()
+    found.write_text(text, "csv")
+    assert text.getvalue().decode().splitlines()[0].endswith("country,mean_similarity,cells,area_km2")
     assert found.to_arrow().column_names[-3:] == ["mean_similarity", "cells", "area_km2"]
     assert "area_km2" in found._repr_html_()
 

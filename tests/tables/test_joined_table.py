@@ -234,7 +234,7 @@ def test_an_empty_table_gives_an_empty_one_with_the_columns(atlas, write, tmp_pa
     if kind == "parquet":
         assert pq.read_table(out).column_names[3:6] == ["cell", "embedding_00", "embedding_01"]
     elif kind == "csv":
-        assert out.read_text().startswith('"lon","lat","name","cell","embedding_00"')
+        assert out.read_text().startswith("lon,lat,name,cell,embedding_00")
     elif kind != "jsonl":
         assert list(json.loads(out.read_text()).values())[-1] == []
     else:
