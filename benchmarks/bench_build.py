@@ -23,7 +23,7 @@ from satclip_index.builder._assemble import assemble
 from satclip_index.builder._segments import write_segment
 from satclip_index.builder._shards import described, shards_of
 from satclip_index.encoder.cell_encoder import CellEncoder
-from satclip_index.encoder.deterministic import one_thread_each
+from satclip_index.encoder.deterministic import single_threaded
 from satclip_index.encoder.location_encoder import Encoder, Hyperparameters, Siren, unit_half
 from satclip_index.geo import grid
 from satclip_index.geo.land_mask import is_land
@@ -38,7 +38,7 @@ def encode_alone(encoder: Encoder, res: int, workers: int, *, by_cells: bool) ->
     cells = [grid.descendants(shard.roots, res) for shard in shards_of(res)]
     shards = [(some, *grid.cell_centers(some)) for some in cells]
     work = CellEncoder(encoder).encode if by_cells else lambda _, lon, lat: encoder.encode(lon, lat)
-    with one_thread_each(), ThreadPoolExecutor(workers) as pool:
+    with single_threaded(), ThreadPoolExecutor(workers) as pool:
         start = time.perf_counter()
         list(pool.map(lambda shard: work(*shard).shape, shards))
         return time.perf_counter() - start
@@ -76,7 +76,7 @@ def stages(encoder: Encoder, res: int, folder: Path) -> dict[str, float]:
     for name in ("cells", "segments"):
         (folder / f"res={res}" / name).mkdir(parents=True)
     timed("land mask", is_land, *grid.cell_centers(grid.cells_at(0)))
-    with one_thread_each():
+    with single_threaded():
         for shard in shards_of(res):
             cells = timed("cells", grid.descendants, shard.roots, res)
             lon, lat = timed("centres", grid.cell_centers, cells)

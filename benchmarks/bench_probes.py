@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from satclip_index.encoder.location_encoder import Encoder
-from satclip_train.probes.folds import baselines, probe
+from satclip_train.probes.baselines import baseline_features
+from satclip_train.probes.folds import probe
 
 TABLES = Path(__file__).parents[2] / "shared" / "data" / "tables"
 
@@ -34,9 +35,9 @@ def contenders(
     embedding = encoder.encode(lon, lat).astype(np.float64)
     yield encoder.name, embedding
     yield f"{encoder.name}, unit norm", embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
-    yield from baselines(lon, lat, encoder.hyperparameters.legendre_polys)
+    yield from baseline_features(lon, lat, encoder.hyperparameters.legendre_polys)
     if encoder.hyperparameters.legendre_polys != 20:
-        yield from list(baselines(lon, lat, 20))[2:]
+        yield from list(baseline_features(lon, lat, 20))[2:]
 
 
 def main() -> None:

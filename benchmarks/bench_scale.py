@@ -14,7 +14,7 @@ from common import describe_machine
 from satclip_index import open_atlas
 from satclip_index.builder._shards import build_shard, shards_of
 from satclip_index.encoder.cell_encoder import CellEncoder
-from satclip_index.encoder.deterministic import one_thread_each
+from satclip_index.encoder.deterministic import single_threaded
 from satclip_index.encoder.location_encoder import Encoder
 
 
@@ -34,7 +34,7 @@ def make_shard(res: int) -> None:
     """Make the first shard of a resolution, and print its seconds and the peak memory."""
     encoder = Encoder.load("bluemarble")
     shard = shards_of(res)[0]
-    with tempfile.TemporaryDirectory() as temporary, one_thread_each():
+    with tempfile.TemporaryDirectory() as temporary, single_threaded():
         for name in ("cells", "segments"):
             (Path(temporary) / f"res={res}" / name).mkdir(parents=True)
         start = time.process_time()

@@ -53,7 +53,7 @@ class Person:
         """Send what the page would, and return the seconds until it is answered, and the bytes that came."""
         self._asked += 1
         text = json.dumps({"n": self._asked, **message})
-        event = {"kind": "ModelChanged", "model": {"id": self._channel}, "attr": "asked", "new": text}
+        event = {"kind": "ModelChanged", "model": {"id": self._channel}, "attr": "request", "new": text}
         start = time.perf_counter()
         for part in ({"msgid": str(self._asked), "msgtype": "PATCH-DOC"}, {}, {"events": [event]}):
             await self._socket.write_message(json.dumps(part))
@@ -62,7 +62,7 @@ class Person:
             frame = await self._socket.read_message()
             assert frame is not None, "the server closed the connection"
             size += len(frame)
-            if isinstance(frame, str) and '"said"' in frame and f'\\"n\\": {self._asked},' in frame:
+            if isinstance(frame, str) and '"response"' in frame and f'\\"n\\": {self._asked},' in frame:
                 assert '\\"kind\\": \\"state\\"' in frame, frame
                 return time.perf_counter() - start, size
 

@@ -51,8 +51,8 @@ def make_config(folder: Path, tiles: Path, degree: int, device: str) -> S2Config
     """Return the released recipe, end to end, with random weights in the tower."""
     return S2Config(
         name="bench",
-        data=TilesConfig(str(tiles)),
-        tower=VisionConfig("resnet18", "none"),
+        data=TilesConfig(tiles=str(tiles)),
+        tower=VisionConfig(name="resnet18", weights="none"),
         encoder=LocationConfig(legendre_polys=degree),
         training=OptimConfig(),
         machine=MachineConfig(accelerator=device, log="none"),
@@ -63,7 +63,7 @@ def cached(config: S2Config, folder: Path) -> S2Config:
     """Return the same run from a cache."""
     return replace(
         config,
-        cache=CacheConfig(str(folder / "features"), views=2),
+        cache=CacheConfig(folder=str(folder / "features"), views=2),
         training=replace(config.training, batch_size=CACHED_BATCH, accumulate=1),
     )
 

@@ -28,7 +28,7 @@ from .search.search_area import SearchArea
 from .search.search_rules import SearchRules
 from .storage.local_copy import LocalCopy
 from .storage.manifest import ENCODER_NAME, Manifest
-from .storage.remote import Remote, located
+from .storage.remote import Remote, parse_location
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -632,7 +632,7 @@ def open_atlas(path: str | Path = "atlas", *, progress: Progress | None = None) 
     RemoteError
         If the URL cannot be reached.
     """
-    location = located(path)
+    location = parse_location(path)
     if isinstance(location, Remote):
         copy = LocalCopy(location, progress)
         return Atlas(copy, copy.manifest)

@@ -1,4 +1,4 @@
-"""How many processors this process may use, and work on several threads whose results come in order."""
+"""The number of usable CPU cores, and parallel work on threads with results in order."""
 
 import os
 from collections import deque
@@ -11,21 +11,21 @@ Out = TypeVar("Out")
 
 
 def processors() -> int:
-    """Return how many processors this process may use, or how many there are where the system cannot say."""
+    """Return the number of CPU cores that this process may use; all cores if the system does not report that."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_order(work: Callable[[In], Out], items: Iterable[In], *, workers: int | None = None) -> Iterator[Out]:
-    """Yield the result of the work on each item, in the order of the items.
+    """Call a function for each item on several threads, and yield the results in the order of the items.
 
     Parameters
     ----------
     work : function
-        Called in threads.
+        Called with each item.
     items : iterable
-        Read only so far ahead as keeps the threads busy.
+        Read only as far ahead as needed to keep the threads busy.
     workers : int, optional
-        How many threads; by default as many as there are processors.
+        Number of threads; by default one per CPU core.
     """
     workers = workers or processors()
     waiting: deque[Future[Out]] = deque()

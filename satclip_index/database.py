@@ -1,4 +1,4 @@
-"""DuckDB: connections, queries and files, with its complaints in one line; the only file that imports it."""
+"""DuckDB: connections, queries, reading of files, and errors as one line. No other module imports it."""
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -32,79 +32,79 @@ _READERS = {
 
 
 def open_database(database: str | Path = ":memory:", *, read_only: bool = False, **settings: Any) -> Connection:
-    """Return a connection to a DuckDB file, or to memory, with DuckDB's own settings."""
+    """Return a connection to a DuckDB file, or to an in-memory database; settings are those of DuckDB."""
     with query_errors():
         connection = duckdb.connect(str(database), read_only=read_only, config=settings)
-        connection.execute("SET enable_progress_bar = false")  # it is drawn on stdout, which is for data
+        connection.execute("SET enable_progress_bar = false")  # it would be drawn on stdout, which is for data
     return connection
 
 
 def register_function(
     connection: Connection, name: str, compute: Callable[..., Any], parameters: Sequence[str], returns: str
 ) -> None:
-    """Give a connection a function of Arrow arrays, called with a chunk of rows at a time, NULL among them."""
+    """Register a function of Arrow arrays in a connection; it is called with chunks of rows, including NULL."""
 
-    def plain(*columns: Any) -> Any:
+    def function(*columns: Any) -> Any:
         return compute(*columns)
 
-    # DuckDB counts the parameters of a signature, and evaluates its annotations.
+    # DuckDB reads the number of parameters from the signature, and evaluates its annotations.
     named = [Parameter(f"c{i}", Parameter.POSITIONAL_ONLY) for i in range(len(parameters))]
-    plain.__signature__ = Signature(named)  # type: ignore[attr-defined]
+    function.__signature__ = Signature(named)  # type: ignore[attr-defined]
     kinds: list[Any] = list(parameters)
     arrow, null = PythonUDFType.ARROW, FunctionNullHandling.SPECIAL
-    connection.create_function(name, plain, kinds, returns, type=arrow, null_handling=null)
+    connection.create_function(name, function, kinds, returns, type=arrow, null_handling=null)
 
 
 def is_complete(text: str) -> bool:
-    """Return whether SQL ends in a semicolon that is none of a string's or a comment's."""
+    """Return whether SQL ends in a semicolon outside of strings and comments."""
     tokens = [at for at, kind in duckdb.tokenize(text) if kind != duckdb.token_type.comment]
     return bool(tokens) and text[tokens[-1]] == ";"
 
 
 def lock(connection: Connection) -> None:
-    """Shut a connection off from files, network, extensions and Python's variables, for good."""
+    """Permanently deny a connection access to files, network, extensions and Python variables."""
     for name, value in (("enable_external_access", 0), ("python_enable_replacements", 0), ("lock_configuration", 1)):
         connection.execute(f"SET {name} = {bool(value)}")
 
 
 def check_condition(connection: Connection, where: str, relation: str) -> None:
-    """Raise QueryError unless a condition is one expression, over columns that a relation has."""
+    """Raise QueryError unless a condition is a single expression over columns of a relation."""
     if not where.strip():
         raise QueryError("The condition is empty; expected SQL such as: population > 1e6")
     try:
         with query_errors():
-            # What closes the one bracket to open another, or has a THEN of its own, fails in the other.
+            # Two contexts: a condition that closes the bracket of one, or the CASE of the other, fails in the other.
             connection.extract_statements(f"SELECT CASE WHEN {where}\n THEN 1 END")
             connection.extract_statements(f"SELECT 1 WHERE ({where}\n)")
             connection.sql(f"SELECT 1 FROM {relation} WHERE ({where}\n)")
     except QueryError as error:
-        raise QueryError(f"The condition {where!r} is not one that DuckDB takes: {error}") from None
+        raise QueryError(f"The condition {where!r} is not valid SQL: {error}") from None
 
 
 class Answer:
-    """What a query gave: read it once, as rows or as Arrow batches.
+    """The result of a query; it can be read once, as rows or as Arrow batches.
 
     Parameters
     ----------
     connection : Connection
-        Where to ask.
+        The connection to run the query on.
     query : str
-        One or more SQL statements; the last one's rows are the answer.
+        One or more SQL statements; the result is that of the last.
     parameters : sequence or mapping, optional
-        Values bound to ``?`` or ``$1``, or to ``$name``, in the query, never formatted into it.
+        Values that are bound to ``?`` or ``$1``, or to ``$name``, in the query.
 
     Raises
     ------
     QueryError
-        If DuckDB refuses the query, in one line, or there is nothing in it.
+        If the query is empty or fails; the message is one line.
     """
 
     def __init__(self, connection: Connection, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> None:
         with query_errors():
             if not connection.extract_statements(query):
                 raise QueryError('The query is empty; expected SQL such as "SELECT count(*) FROM cells".')
-            given = dict(parameters) if isinstance(parameters, Mapping) else list(parameters)
-            self._relation = connection.sql(query, params=given or None)
+            values = dict(parameters) if isinstance(parameters, Mapping) else list(parameters)
+            self._relation = connection.sql(query, params=values or None)
 
     @property
     def types(self) -> list[Any]:
@@ -117,7 +117,7 @@ class Answer:
         return _distinct(self._relation.columns if self._relation is not None else [])
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield one dictionary a row; a repeated column name gets a number."""
+        """Yield one dictionary per row; repeated column names get a number."""
         reader = self.to_arrow_reader()
         names = _distinct(reader.schema.names)
         for batch in reader:
@@ -128,7 +128,7 @@ class Answer:
     def to_arrow_reader(
         self, batch_rows: int = _CHUNK_ROWS, *, casts: Mapping[int, str] | None = None
     ) -> "pa.RecordBatchReader":
-        """Return the rows as Arrow record batches, of about so many rows, read as they are needed.
+        """Return a stream of Arrow record batches of about ``batch_rows`` rows.
 
         Parameters
         ----------
@@ -156,7 +156,7 @@ def _projection(names: Sequence[str], casts: Mapping[int, str]) -> str:
 
 
 def _batches(reader: "pa.RecordBatchReader") -> Iterator["pa.RecordBatch"]:
-    """Yield batches as DuckDB makes them; it may fail at any of them."""
+    """Yield the batches of a stream; a query can fail at any of them."""
     while True:
         with query_errors():
             try:
@@ -167,17 +167,17 @@ def _batches(reader: "pa.RecordBatchReader") -> Iterator["pa.RecordBatch"]:
 
 
 def table_columns(path: str | Path) -> dict[str, str]:
-    """Return the columns of a table in a file, with DuckDB's name of each one's type.
+    """Return the columns of a table in a file, with the DuckDB name of each type.
 
     Parameters
     ----------
     path : str or Path
-        CSV, TSV, Parquet, GeoParquet, JSON or JSON lines, by its suffix; text may be compressed as ``.gz``.
+        CSV, TSV, Parquet, GeoParquet, JSON or JSON Lines, by its suffix; text files may be compressed as ``.gz``.
 
     Raises
     ------
     TableError
-        If there is no such file, or DuckDB cannot read it as what its name says.
+        If the file does not exist, or cannot be read as the format of its suffix.
     """
     described = _fetch(path, "DESCRIBE SELECT *")
     return dict(zip(described["column_name"].tolist(), described["column_type"].tolist(), strict=True))
@@ -193,15 +193,15 @@ def read_table(
     path : str or Path
         As for :func:`table_columns`.
     columns : sequence of str, optional
-        Which columns, all if None; each must be one of the table's.
+        Names of columns to read; all by default.
     numbers : collection of str
-        Columns to be read as float64; what is not a number there becomes NaN.
+        Columns to read as float64; values that are not numbers become NaN.
 
     Returns
     -------
     dict of (n,) array
-        Numbers as DuckDB has them, or as float64 with NaN where some are missing; all else as objects with None where
-        missing, geometries as WKB.
+        Numbers in the type of DuckDB, or as float64 with NaN if some are missing; other columns as objects with None
+        for missing values, geometries as WKB.
 
     Raises
     ------
@@ -222,14 +222,14 @@ def read_table(
 
 
 def table_in(path: str | Path, *, sample: int = -1) -> str:
-    """Return the SQL that stands for the table in a file.
+    """Return an SQL expression for the table in a file.
 
     Parameters
     ----------
     path : str or Path
         As for :func:`table_columns`.
     sample : int
-        From how many rows of a text file the types are inferred; all if -1.
+        Number of rows of a text file from which types are inferred; all if -1.
     """
     path = Path(path)
     suffix = path.with_suffix("").suffix if path.suffix.lower() == ".gz" else path.suffix
@@ -237,29 +237,31 @@ def table_in(path: str | Path, *, sample: int = -1) -> str:
     if not path.is_file():
         raise TableError(f"No table at {path}.")
     if reader is None:
-        raise TableError(f"{path} is of no kind read here; expected a name that ends in {', '.join(_READERS)}.")
+        raise TableError(f"{path} has an unsupported format; expected a name that ends in {', '.join(_READERS)}.")
     return reader.format(file=file_literal(path), sample=sample)
 
 
 def number_of(name: str, kind: str) -> str:
-    """Return the SQL that reads a column, of a type of DuckDB's, as float64: NULL for what is not a number."""
-    if kind == "VARCHAR":  # a bare column's cast the CSV reader takes for its type, and fails at the first misfit
+    """Return an SQL expression that reads a column of a DuckDB type as float64, with NULL for other values."""
+    if (
+        kind == "VARCHAR"
+    ):  # the CSV reader would apply a cast of the bare column itself, and fail at the first bad value
         return f"TRY_CAST(concat({quoted(name)}, '') AS DOUBLE)"
     return f"TRY_CAST({quoted(name)} AS DOUBLE)"
 
 
 def numpy_of(column: "pa.Array") -> NDArray[Any]:
-    """Return an Arrow array of numbers, none missing, without a copy; pyarrow's own way imports pandas."""
+    """Return an Arrow array of numbers without missing values as NumPy, without a copy or an import of pandas."""
     return np.from_dlpack(column)
 
 
 def quoted(name: str) -> str:
-    """Return a column's name as SQL that no quote, space or reserved word in it can break."""
+    """Return a column name as a quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def file_literal(path: Path) -> str:
-    """Return a file's name as an SQL string that no quote or glob character in it can break."""
+    """Return a file name as an SQL string literal, with glob characters escaped."""
     name = str(path.resolve())
     for special in "[*?":
         name = name.replace(special, f"[{special}]") if special != "[" else name.replace("[", "[[]")
@@ -268,18 +270,18 @@ def file_literal(path: Path) -> str:
 
 @contextmanager
 def query_errors() -> Iterator[None]:
-    """Raise what DuckDB complains of as a QueryError of one line, without the excerpt of the query."""
+    """Raise errors of DuckDB as QueryError, in one line and without the excerpt of the query."""
     try:
         yield
-    except (duckdb.Error, OSError) as error:  # an error in the middle of a stream comes by way of Arrow, as OSError
+    except (duckdb.Error, OSError) as error:  # errors within a stream arrive through Arrow, as OSError
         text = re.sub(r"\n+LINE \d+:.*", "", str(error), flags=re.DOTALL)
-        text = re.sub(r".*?Python exception occurred while executing the UDF: \w+: ", "", text)  # it is one of ours
+        text = re.sub(r".*?Python exception occurred while executing the UDF: \w+: ", "", text)  # one of our own errors
         raise QueryError(" ".join(text.split())) from None
 
 
 @contextmanager
 def reading(path: str | Path) -> Iterator[None]:
-    """Raise what DuckDB complains of as a TableError that names the file."""
+    """Raise errors of DuckDB as TableError, with the name of the file."""
     try:
         with query_errors():
             yield
@@ -288,15 +290,15 @@ def reading(path: str | Path) -> Iterator[None]:
 
 
 def _fetch(path: str | Path, select: str) -> dict[str, Any]:
-    """Return the answer of a query from the table in one file."""
+    """Return the result of a SELECT from the table in a file."""
     source = table_in(path)
     with reading(path), open_database() as connection:
-        answer: dict[str, Any] = connection.execute(f"{select} FROM {source}").fetchnumpy()
-    return answer
+        columns: dict[str, Any] = connection.execute(f"{select} FROM {source}").fetchnumpy()
+    return columns
 
 
 def _filled(column: Any) -> NDArray[Any]:
-    """Return a column of DuckDB's without a mask: NaN or None where a value is missing."""
+    """Return a column of DuckDB without its mask, with NaN or None for missing values."""
     missing = np.ma.getmaskarray(column) if isinstance(column, np.ma.MaskedArray) else None
     values = np.asarray(getattr(column, "data", column) if missing is not None else column)
     if missing is None or not missing.any():
@@ -307,10 +309,10 @@ def _filled(column: Any) -> NDArray[Any]:
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    found: dict[str, None] = {}
+    distinct: dict[str, None] = {}
     for name in names:
         candidate, number = name, 1
-        while candidate in found:
+        while candidate in distinct:
             candidate, number = f"{name}_{number}", number + 1
-        found[candidate] = None
-    return list(found)
+        distinct[candidate] = None
+    return list(distinct)

@@ -11,7 +11,7 @@ _OUR_PACKAGES = ("satclip_index", "satclip_cli", "satclip_train")
 
 
 class SatclipIndexError(Exception):
-    """Base of all our errors: one line that says what was wrong, what was expected and how to mend it."""
+    """Base of all errors of this package: one line with what was wrong, what was expected and how to fix it."""
 
 
 class CoordinateError(SatclipIndexError, ValueError):
@@ -19,44 +19,44 @@ class CoordinateError(SatclipIndexError, ValueError):
 
 
 class InvalidCellError(SatclipIndexError, ValueError):
-    """A value is not an H3 cell, or not one of the resolution asked for."""
+    """A value is not an H3 cell, or not of the expected resolution."""
 
 
 class ResolutionError(SatclipIndexError, ValueError):
-    """A resolution is out of range, or the atlas does not hold it."""
+    """A resolution is out of range or not in the atlas."""
 
 
 class PlaceError(SatclipIndexError, LookupError):
-    """A place could not be understood or found."""
+    """A place is invalid or was not found."""
 
 
 class EncoderError(SatclipIndexError, ValueError):
-    """An encoder could not be found, fetched or read."""
+    """An encoder could not be found, downloaded or read, or an option of it is invalid."""
 
 
 class AtlasNotFoundError(SatclipIndexError, FileNotFoundError):
-    """There is no finished atlas in a folder."""
+    """A folder or URL has no finished atlas."""
 
 
 class AtlasExistsError(SatclipIndexError, FileExistsError):
-    """A build would overwrite an atlas that is there already."""
+    """A build or an export would overwrite existing files, or another build is running."""
 
 
 class BuildError(SatclipIndexError, ValueError):
-    """A build cannot go on as it was asked to: an unfinished one is there, or is another, or an option cannot be."""
+    """A build cannot start or continue: there is an unfinished build, its settings differ, or an option is invalid."""
 
 
 class CorruptAtlasError(SatclipIndexError, ValueError):
-    """A file of an atlas is missing, truncated or not what the manifest says."""
+    """A file of an atlas is missing, damaged or inconsistent with the manifest."""
 
     @classmethod
     def unreadable(cls, path: Path, error: Exception) -> Self:
-        """Return the error of a file that another error kept from being read."""
+        """Return the error for a file that could not be read because of another error."""
         return cls(f"{path} cannot be read: {one_line(error)}. Build the atlas again.")
 
 
 class QueryError(SatclipIndexError, ValueError):
-    """A search or an SQL query asks for something that cannot be done."""
+    """A search option or an SQL query is invalid."""
 
 
 class TableError(SatclipIndexError, ValueError):
@@ -64,11 +64,11 @@ class TableError(SatclipIndexError, ValueError):
 
 
 class OutputError(SatclipIndexError, OSError):
-    """A result cannot be written where it was asked for."""
+    """A result cannot be written to its destination."""
 
 
 class RemoteError(SatclipIndexError, OSError):
-    """What is at a URL cannot be reached, read or written."""
+    """A URL cannot be reached, read or written."""
 
 
 class ConfigError(SatclipIndexError, ValueError):

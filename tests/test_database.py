@@ -95,7 +95,7 @@ def test_a_file_that_is_no_table_is_named(tmp_path):
     (tmp_path / "t.xls").write_text("lon,lat\n")
     with pytest.raises(TableError, match=r"t\.parquet could not be read as a table: "):
         table_columns(tmp_path / "t.parquet")
-    with pytest.raises(TableError, match=r"t\.xls is of no kind read here; expected a name that ends in \.csv"):
+    with pytest.raises(TableError, match=r"t\.xls has an unsupported format; expected a name that ends in \.csv"):
         table_columns(tmp_path / "t.xls")
     with pytest.raises(TableError, match="No table at"):
         table_columns(tmp_path / "t.csv")

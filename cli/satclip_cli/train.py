@@ -1,4 +1,4 @@
-"""``satclip-index train``: an encoder from a configuration, the features of a frozen tower, and what leaves here."""
+"""``satclip-index train``: training from a configuration, features of the frozen tower, and export."""
 
 import json
 import os
@@ -16,7 +16,7 @@ _RUN = "run"
 
 
 class _RunByDefault(TyperGroup):
-    """Takes what is no command of its own for the arguments of ``run``, so that ``train CONFIG`` works beside them."""
+    """Runs the command ``run`` unless another one is named, so that ``train CONFIG`` works."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args or args[0] not in self.commands:
@@ -51,19 +51,19 @@ def run(
         Path | None,
         typer.Option("--out", "-o", help="The encoder: .safetensors or .ckpt.", show_default="runs/NAME.safetensors"),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of this run.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint of this run.")] = False,
     vision_weights: _VisionWeights = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train a location encoder: from satellite tiles, from their cached features, or from global rasters.
+    """Train a location encoder on satellite tiles, on their cached features, or on global rasters.
 
     Example: satclip-index train train/configs/bluemarble.toml -o mine.safetensors
 
-    Example, on tiles, going on after an interruption: satclip-index train s2.toml -o s2.ckpt --resume
+    Example, resuming a run on tiles: satclip-index train s2.toml -o s2.ckpt --resume
 
-    Example, the features of the frozen tower, once: satclip-index train features s2.toml
+    Example, computing the features of the frozen tower once: satclip-index train features s2.toml
 
-    Example, for other SatCLIP readers: satclip-index train export s2.run/best.ckpt -o s2.ckpt
+    Example, exporting to the released layout: satclip-index train export s2.run/best.ckpt -o s2.ckpt
     """
     from satclip_train.sentinel2.config import is_tiles_config
 
@@ -72,12 +72,12 @@ def run(
         if is_tiles_config(config):
             from satclip_train.sentinel2.train import train_on_tiles
 
-            written = train_on_tiles(config, out=out, resume=resume, vision_weights=vision_weights, progress=progress)
+            path = train_on_tiles(config, out=out, resume=resume, vision_weights=vision_weights, progress=progress)
         else:
-            written = _train_on_rasters(config, out, resume or vision_weights is not None, progress)
-    if summary := _summary(written):
+            path = _train_on_rasters(config, out, resume or vision_weights is not None, progress)
+    if summary := _summary(path):
         say(f"{summary}.", quiet=quiet)
-    say(f"Trained. Build with it: satclip-index build --encoder {written}", quiet=quiet)
+    say(f"Trained. Build with it: satclip-index build --encoder {path}", quiet=quiet)
 
 
 @app.command()
@@ -87,7 +87,7 @@ def features(
     vision_weights: _VisionWeights = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Compute the features of the frozen vision tower, which training then reads; an interrupted one goes on.
+    """Compute and cache the features of the frozen vision tower for training; resumes after an interruption.
 
     Example: satclip-index train features s2.toml
     """
@@ -95,7 +95,7 @@ def features(
     from satclip_train.sentinel2.config import read_s2_config
 
     settings = read_s2_config(config, vision_weights=vision_weights)
-    with progress_bar("Seeing", "tiles", quiet=quiet) as progress:
+    with progress_bar("Computing features", "tiles", quiet=quiet) as progress:
         cache = compute_features(settings, device=device, progress=progress)
     say(
         f"{cache.left_out}: {cache.views} views each, {cache.dim_features} features. "
@@ -107,11 +107,14 @@ def features(
 @app.command()
 def export(
     checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A .ckpt of a run, or any encoder.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="OUT.ckpt, as released, or OUT.safetensors.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="OUT.ckpt, in the released layout, or OUT.safetensors."),
+    ],
     vision_weights: _VisionWeights = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write an encoder in the layout of the released checkpoints, or in ours.
+    """Write an encoder as .ckpt in the layout of the released checkpoints, or as .safetensors.
 
     Example: satclip-index train export s2.run/best.ckpt -o s2.ckpt --vision-weights resnet18.pth
     """
@@ -122,25 +125,25 @@ def export(
 
 
 def _train_on_rasters(
-    config: Path, out: Path | None, misplaced: bool, progress: Callable[[int, int], None] | None
+    config: Path, out: Path | None, has_tile_options: bool, progress: Callable[[int, int], None] | None
 ) -> Path:
-    """Train as the bundled encoder was."""
+    """Train on global rasters, as for the bundled encoder."""
     from satclip_index.errors import ConfigError
     from satclip_train.rasters.train import train
 
-    if misplaced:
-        raise ConfigError(f"{config} trains on global rasters, where --resume and --vision-weights mean nothing.")
+    if has_tile_options:
+        raise ConfigError(f"{config} trains on global rasters; --resume and --vision-weights are only for tiles.")
     if progress is None:
         return train(config, out=out)
-    return train(config, out=out, progress=lambda at: progress(at.step, at.steps))
+    return train(config, out=out, progress=lambda state: progress(state.step, state.steps))
 
 
-def _summary(written: Path) -> str:
-    """Return how many tiles were used, if it was tiles."""
-    tiles = json.loads(written.with_suffix(".json").read_text(encoding="utf-8")).get("tiles", "")
+def _summary(path: Path) -> str:
+    """Return how many tiles were used, or an empty string after training on rasters."""
+    tiles = json.loads(path.with_suffix(".json").read_text(encoding="utf-8")).get("tiles", "")
     return str(tiles)
 
 
 def _is_helper_process() -> bool:
-    """Return whether Lightning started this process beside the first one, which alone should talk."""
+    """Return whether this is not the first process of a distributed run, which prints the messages."""
     return int(os.environ.get("LOCAL_RANK", "0")) > 0

@@ -1,4 +1,4 @@
-"""The map in a browser: what ``satclip-index serve`` runs."""
+"""The interactive map of ``satclip-index serve``."""
 
 import lazy_loader
 

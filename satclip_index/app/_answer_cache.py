@@ -1,4 +1,4 @@
-"""Answers and pictures, made once for all who ask the same."""
+"""Search results and pictures of similarity, shared and cached across sessions."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -22,27 +22,27 @@ from ._user_table import Table
 from ._view_geometry import Canvas, Steps, canvas_of
 
 Key = TypeVar("Key")
-Made = TypeVar("Made")
-_KEPT = 64  # answers, and pictures
+Value = TypeVar("Value")
+_CACHE_SIZE = 64  # results, and as many pictures
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """What a state asked for.
+    """The results for a state.
 
     Attributes
     ----------
     state : State
     labels : tuple of str
-        What each example was taken for.
+        Description of each example.
     points : tuple of (lon, lat)
-        Where each is.
+        Location of each example, in degrees.
     places : Neighbors
-        What :meth:`Atlas.like` answers.
+        Result of :meth:`Atlas.like`.
     query : (dim,) float32
-        What it compared with.
+        Query vector.
     res : int
-        The resolution it searched.
+        Resolution of the search.
     """
 
     state: State
@@ -55,21 +55,21 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """The Earth in numbers of colours, (height, width) uint8, south up, as Bokeh draws it."""
+    """A picture of similarity as color numbers, (height, width) uint8, south up as in Bokeh."""
 
     steps: NDArray[np.uint8]
     canvas: Canvas
     res: int
 
 
-class Desk:
-    """What all sessions share; its methods may be called from any thread.
+class AnswerCache:
+    """Answers and pictures for all sessions; thread-safe.
 
     Parameters
     ----------
     atlas : Atlas
     name : str, optional
-        What commands call it; by default its folder.
+        Name of the atlas in commands; by default its folder.
     """
 
     def __init__(self, atlas: Atlas, name: str | None = None) -> None:
@@ -80,66 +80,68 @@ class Desk:
         self._pictures: OrderedDict[tuple[State, Canvas], Picture] = OrderedDict()
 
     def answer(self, state: State, table: Table | None = None) -> Answer:
-        """Return the answer to what a state asks.
+        """Return the results for a state.
 
         Parameters
         ----------
         state : State
         table : Table, optional
-            That of the state's name; without it the cells are the candidates.
+            The uploaded table of the state; by default the search is over all cells.
 
         Raises
         ------
         SatclipIndexError
-            As :meth:`Atlas.like`.
+            As for :meth:`Atlas.like`.
         """
         if table is not None:
-            return self._asked(state, table)
-        made = self._kept(self._answers, state.question, lambda: self._asked(state.question, None))
-        return replace(made, state=state)
+            return self._search(state, table)
+        cached = self._cached(self._answers, state.question, lambda: self._search(state.question, None))
+        return replace(cached, state=state)
 
     def picture(self, answer: Answer, view: View, size: tuple[int, int]) -> Picture:
-        """Return the similarity of a view of so many pixels, (width, height)."""
+        """Return the picture of similarity for a view of (width, height) pixels."""
         canvas = canvas_of(view, size)
-        # The rules change which places answer, and not how alike the Earth is.
+        # Search rules change the results, but not the similarity of cells.
         key = State(examples=answer.state.examples, res=answer.state.res)
-        return self._kept(self._pictures, (key, canvas), lambda: self._painted(answer, canvas))
+        return self._cached(self._pictures, (key, canvas), lambda: self._draw(answer, canvas))
 
     def scale(self, answer: Answer) -> Scale:
-        """Return how similarity becomes colour."""
+        """Return the color scale of similarity."""
         return Scale(self.atlas.manifest.entry(answer.res))
 
     def at(self, answer: Answer, lon: float, lat: float) -> dict[str, Any]:
-        """Return the cell at a point and how alike it is; no similarity where the atlas does not hold the cell."""
+        """Return the cell at a point and its similarity, if the cell is in the atlas."""
         cell = grid.cells_of_points(lon, lat, answer.res)
         index = self.atlas.index(answer.res)
         row = index.rows_of(cell)
-        found: dict[str, Any] = {"cell": grid.cell_to_text(cell[0]), "lon": lon, "lat": lat}
+        info: dict[str, Any] = {"cell": grid.cell_to_text(cell[0]), "lon": lon, "lat": lat}
         if row[0] < 0:
-            return found
+            return info
         similarity = index.engine.similarity_of(answer.query, row)
         percentile = self.atlas.manifest.entry(answer.res).percentile(similarity)
-        return found | {"similarity": float(similarity[0]), "percentile": float(percentile[0])}
+        return info | {"similarity": float(similarity[0]), "percentile": float(percentile[0])}
 
     def warm_up(self) -> None:
-        """Have ready what the first question would wait for."""
+        """Load and compile what the first search needs."""
         first = self.answer(State.of_link({"like": ["0,0"]}))
-        for width in (900, 400):  # on a desk, and on a telephone
+        for width in (900, 400):  # desktop and phone
             self.picture(first, View(), (width, width // 2))
 
-    def _asked(self, state: State, table: Table | None) -> Answer:
+    def _search(self, state: State, table: Table | None) -> Answer:
         res = self.atlas.resolutions[-1] if state.res is None else state.res
         places = [place_of(example) for example in state.examples]
         wanted = [place for place, example in zip(places, state.examples, strict=True) if not example.unlike]
         if not wanted:
-            raise QueryError("Only examples to be unlike were given; add a place to be like.")
+            raise QueryError("There are only examples to be unlike; add a place to be like.")
         unwanted = places[len(wanted) :]
         rows = table.rows_where(state.where) if table is not None else None
-        found = self.atlas.like(wanted, unlike=unwanted, table=rows, **state.asked())
+        places_like = self.atlas.like(wanted, unlike=unwanted, table=rows, **state.like_options())
         query = self.atlas.query_vector(wanted, unlike=unwanted, res=res)
-        return Answer(state, tuple(place.label for place in places), tuple(map(_point_of, places)), found, query, res)
+        return Answer(
+            state, tuple(place.label for place in places), tuple(map(_point_of, places)), places_like, query, res
+        )
 
-    def _painted(self, answer: Answer, canvas: Canvas) -> Picture:
+    def _draw(self, answer: Answer, canvas: Canvas) -> Picture:
         heat = self._maps.heat(answer.query, *canvas, res=answer.state.res)
         with self._lock:
             if heat.res not in self._steps:
@@ -147,22 +149,22 @@ class Desk:
         steps = self._steps[heat.res].of(heat.similarity)
         return Picture(np.ascontiguousarray(steps[::-1]), canvas, heat.res)
 
-    def _kept(self, kept: "OrderedDict[Key, Made]", key: Key, make: Callable[[], Made]) -> Made:
-        """Return what is kept under a key, or make it; two who ask at once may both make it."""
+    def _cached(self, cache: "OrderedDict[Key, Value]", key: Key, compute: Callable[[], Value]) -> Value:
+        """Return a cached value, or compute it; concurrent callers may compute it twice."""
         with self._lock:
-            if key in kept:
-                kept.move_to_end(key)
-                return kept[key]
-        made = make()
+            if key in cache:
+                cache.move_to_end(key)
+                return cache[key]
+        value = compute()
         with self._lock:
-            kept[key] = made
-            while len(kept) > _KEPT:
-                kept.popitem(last=False)
-        return made
+            cache[key] = value
+            while len(cache) > _CACHE_SIZE:
+                cache.popitem(last=False)
+        return value
 
 
 def _point_of(place: Place) -> tuple[float, float]:
-    """Return where to mark a place that was typed: a point, or a cell."""
+    """Return the point of a typed place: its coordinates, or the center of its cell."""
     assert place.area is None
     lon, lat = grid.cell_centers(np.array([place.cell], np.uint64)) if place.points is None else place.points
     return float(lon[0]), float(lat[0])

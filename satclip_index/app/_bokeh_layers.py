@@ -1,4 +1,4 @@
-"""The map as Bokeh draws it: one layer over the other, each with its data."""
+"""The map as a Bokeh figure, with a data source per layer."""
 
 from typing import Any
 
@@ -13,16 +13,16 @@ _INK, _PAPER, _AREA = "#111111", "#ffffff", "#0b5cad"
 
 
 class Layers:
-    """What is drawn, from the bottom to the top.
+    """Data sources of the layers, from bottom to top.
 
     Attributes
     ----------
     picture : ColumnDataSource
-        Similarity as numbers of colours, in ``image``; it is drawn three times, a turn of the Earth apart.
+        Color numbers of similarity, in ``image``; drawn three times, 360 degrees apart.
     lines, area, sketch : ColumnDataSource
-        Coast and borders, the area to search in, and what is being drawn of one: ``lon`` and ``lat``, NaN for a gap.
+        Coastlines and borders, the search area, and an area being drawn: ``lon`` and ``lat``, with NaN between lines.
     pins : ColumnDataSource
-        Answers: ``lon``, ``lat``, ``number`` and ``size``.
+        Results: ``lon``, ``lat``, ``number`` and ``size``.
     examples : ColumnDataSource
         ``lon``, ``lat`` and ``sign``.
     """
@@ -37,8 +37,8 @@ class Layers:
 
 
 def map_figure(layers: Layers) -> Any:
-    """Return the figure, which is called ``map``."""
-    drawn: Any = figure(
+    """Return the figure of the map, named ``map``."""
+    plot: Any = figure(
         name="map",
         x_range=Range1d(start=-180, end=180),
         y_range=Range1d(start=-90, end=90),
@@ -51,39 +51,39 @@ def map_figure(layers: Layers) -> Any:
         background_fill_color=None,
         border_fill_color=None,
     )
-    drawn.axis.visible = False
-    drawn.grid.visible = False
+    plot.axis.visible = False
+    plot.grid.visible = False
     for west in ("west_before", "west", "west_after"):
-        drawn.image("image", west, "south", "across", "up", source=layers.picture, color_mapper=_mapper())
-    _draw_lines(drawn, layers)
-    _draw_places(drawn, layers)
-    return drawn
+        plot.image("image", west, "south", "across", "up", source=layers.picture, color_mapper=_mapper())
+    _draw_lines(plot, layers)
+    _draw_places(plot, layers)
+    return plot
 
 
 def _mapper() -> LinearColorMapper:
-    """Return the colours of the numbers from 0 to ``STEPS`` - 1; above is nothing."""
+    """Return the mapper from color numbers, 0 to ``STEPS`` - 1, to colors; higher numbers are transparent."""
     assert NOTHING > STEPS - 0.5
     colors = [as_hex(color) for color in palette()[:STEPS]]
     return LinearColorMapper(palette=colors, low=-0.5, high=STEPS - 0.5, high_color="rgba(0, 0, 0, 0)")
 
 
-def _draw_lines(drawn: Any, layers: Layers) -> None:
-    """Draw each line twice, light below dark: it is seen on any colour."""
-    drawn.line("lon", "lat", source=layers.lines, line_color=_PAPER, line_width=2.0, line_alpha=0.55)
-    drawn.line("lon", "lat", source=layers.lines, line_color="#333333", line_width=0.8, line_alpha=0.9)
+def _draw_lines(plot: Any, layers: Layers) -> None:
+    """Draw each line twice, light below dark, so that it is visible on any color."""
+    plot.line("lon", "lat", source=layers.lines, line_color=_PAPER, line_width=2.0, line_alpha=0.55)
+    plot.line("lon", "lat", source=layers.lines, line_color="#333333", line_width=0.8, line_alpha=0.9)
     for source, dash in ((layers.area, "dashed"), (layers.sketch, "solid")):
-        drawn.line("lon", "lat", source=source, line_color=_PAPER, line_width=4)
-        drawn.line("lon", "lat", source=source, line_color=_AREA, line_width=2, line_dash=dash)
-    drawn.scatter("lon", "lat", source=layers.sketch, size=7, fill_color=_PAPER, line_color=_AREA, line_width=2)
+        plot.line("lon", "lat", source=source, line_color=_PAPER, line_width=4)
+        plot.line("lon", "lat", source=source, line_color=_AREA, line_width=2, line_dash=dash)
+    plot.scatter("lon", "lat", source=layers.sketch, size=7, fill_color=_PAPER, line_color=_AREA, line_width=2)
 
 
-def _draw_places(drawn: Any, layers: Layers) -> None:
-    """Draw pins, white and round, below examples, black and square: they differ in black and white, too."""
+def _draw_places(plot: Any, layers: Layers) -> None:
+    """Draw results as white circles below examples as black squares, which also differ in black and white."""
     text = {"text_align": "center", "text_baseline": "middle", "text_font": value("sans-serif")}
     text |= {"text_font_style": "bold"}
-    drawn.scatter("lon", "lat", source=layers.pins, size="size", fill_color=_PAPER, line_color=_INK, line_width=1.5)
+    plot.scatter("lon", "lat", source=layers.pins, size="size", fill_color=_PAPER, line_color=_INK, line_width=1.5)
     small, large = value("12px"), value("17px")
-    drawn.text("lon", "lat", source=layers.pins, text="number", text_color=_INK, text_font_size=small, **text)
+    plot.text("lon", "lat", source=layers.pins, text="number", text_color=_INK, text_font_size=small, **text)
     square = {"marker": "square", "size": 20, "fill_color": _INK, "line_color": _PAPER, "line_width": 1.5}
-    drawn.scatter("lon", "lat", source=layers.examples, **square)
-    drawn.text("lon", "lat", source=layers.examples, text="sign", text_color=_PAPER, text_font_size=large, **text)
+    plot.scatter("lon", "lat", source=layers.examples, **square)
+    plot.text("lon", "lat", source=layers.examples, text="sign", text_color=_PAPER, text_font_size=large, **text)

@@ -1,4 +1,4 @@
-"""The page as a Bokeh document: a map, what is drawn on it, and a channel for everything else."""
+"""The page as a Bokeh document: the map, and a channel for messages."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from bokeh.model import DataModel
 from bokeh.models import CustomJS
 from jinja2 import Environment, FileSystemLoader
 
-from ._answer_cache import Answer, Desk, Picture
+from ._answer_cache import Answer, AnswerCache, Picture
 from ._bokeh_layers import Layers, map_figure
 from ._session import Message, Session
 from ._state import State, View
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 WEB = Path(__file__).with_name("web")
-_BIG, _SMALL = 22, 9  # pixels across a pin with a number, and of one without
+_BIG, _SMALL = 22, 9  # diameter in pixels of a pin with a number, and of one without
 
 
 class Channel(DataModel):
-    """What the page and the server say to each other, as JSON: the page sets ``asked``, the server ``said``."""
+    """JSON messages between the page and the server: the page sets ``request``, the server ``response``."""
 
-    asked: Any = String(default="")
-    said: Any = String(default="")
+    request: Any = String(default="")
+    response: Any = String(default="")
 
 
 class Page:
-    """A session's screen: a Bokeh document.
+    """The screen of a session, in a Bokeh document.
 
     Parameters
     ----------
@@ -43,29 +43,29 @@ class Page:
     """
 
     def __init__(self, document: Document) -> None:
-        self._document, self._said = document, 0
+        self._document, self._sent = document, 0
         self._channel = Channel(name="channel")
         self._layers = Layers()
-        self._drawn: Any = None
+        self._picture: Any = None
         self._area_drawn = ""
         document.add_root(map_figure(self._layers))
         document.add_root(self._channel)
 
     def connect(self, session: Session) -> None:
-        """Let a session hear what the page asks, and say on the page what it answers."""
-        self._channel.on_change("asked", lambda _, __, text: session.hear(text))
+        """Connect requests of the page to a session."""
+        self._channel.on_change("request", lambda _, __, text: session.handle(text))
         self._document.on_session_destroyed(lambda _: session.close())
 
-    def say(self, message: Message) -> None:
-        """Tell the page something."""
-        self._said += 1  # a text that is set twice is sent once
-        self._channel.said = json.dumps(message | {"said": self._said})
+    def send(self, message: Message) -> None:
+        """Send a message to the page."""
+        self._sent += 1  # Bokeh would not send the same text twice
+        self._channel.response = json.dumps(message | {"message": self._sent})
 
     def show_picture(self, picture: Picture | None) -> None:
-        """Draw the similarity; nothing for None."""
-        if picture is self._drawn:
+        """Draw a picture of similarity; remove it for None."""
+        if picture is self._picture:
             return
-        self._drawn = picture
+        self._picture = picture
         if picture is None:
             self._layers.picture.data = {name: [] for name in self._layers.picture.data}
             return
@@ -81,7 +81,7 @@ class Page:
         }
 
     def show_view(self, state: State) -> None:
-        """Draw the lines that a view needs, and the area to search in."""
+        """Draw the coastlines for a view, and the search area."""
         lon, lat = lines_in(state.view)
         if len(lon) != len(self._layers.lines.data["lon"]) or not np.array_equal(
             lon, self._layers.lines.data["lon"], equal_nan=True
@@ -93,7 +93,7 @@ class Page:
             self._layers.area.data = {"lon": east, "lat": north}
 
     def show_pins(self, answer: Answer | None, view: View, size: tuple[int, int]) -> None:
-        """Draw examples and answers; a number where it has room."""
+        """Draw examples and results, with rank numbers where they do not overlap."""
         points = np.array(answer.points if answer else [], dtype=np.float64).reshape(-1, 2)
         signs = [("\N{MINUS SIGN}" if example.unlike else "+") for example in answer.state.examples] if answer else []
         self._layers.examples.data = _everywhere(points[:, 0], points[:, 1], sign=np.array(signs, dtype=object))
@@ -104,27 +104,29 @@ class Page:
         both = np.concatenate([points, np.column_stack([lon, lat])])
         room = with_room(both[:, 0], both[:, 1], (_BIG + 2) * view.width / size[0])[len(points) :]
         numbers = np.where(room, answer.places.rank.astype(str).astype(object), "")
-        last_first = np.s_[::-1]  # the best is drawn on top
+        last_first = np.s_[::-1]  # so that the best is on top
         self._layers.pins.data = _everywhere(
             lon[last_first], lat[last_first], number=numbers[last_first], size=np.where(room, _BIG, _SMALL)[last_first]
         )
 
     def later(self, work: Callable[[], None]) -> None:
-        """Do something on the event loop; called from any thread."""
+        """Call a function on the event loop; thread-safe."""
         self._document.add_next_tick_callback(work)
 
 
-def build_page(document: Document, *, desk: Desk, pool: Executor, slow: Executor, about: dict[str, Any]) -> None:
-    """Make a new visitor's document: a page, and the session behind it."""
+def build_page(
+    document: Document, *, answers: AnswerCache, pool: Executor, slow: Executor, about: dict[str, Any]
+) -> None:
+    """Fill the document of a new visitor with a page and its session."""
     page = Page(document)
-    page.connect(Session(desk, pool, slow, page))
+    page.connect(Session(answers, pool, slow, page))
     document.title = "satclip-index: places like this one"
     document.template = _template()
     document.template_variables["about"] = about
-    figure_of, channel = document.get_model_by_name("map"), document.get_model_by_name("channel")
+    plot, channel = document.get_model_by_name("map"), document.get_model_by_name("channel")
     sketch = document.get_model_by_name("sketch")
     ready = CustomJS(
-        args={"map": figure_of, "channel": channel, "sketch": sketch},
+        args={"map": plot, "channel": channel, "sketch": sketch},
         code="window.dispatchEvent(new CustomEvent('map-ready', {detail: {map, channel, sketch}}))",
     )
     document.js_on_event("document_ready", ready)
@@ -136,6 +138,6 @@ def _template() -> "Template":
 
 
 def _everywhere(lon: Any, lat: Any, **columns: Any) -> dict[str, Any]:
-    """Return points three times over: as far as a view of the whole Earth can be moved."""
+    """Return points repeated at -360, 0 and 360 degrees: the range of a view of the whole Earth."""
     repeated = {name: list(values) * len(TURNS) for name, values in columns.items()}
     return {"lon": np.concatenate([lon + turn for turn in TURNS]), "lat": np.tile(lat, len(TURNS)), **repeated}

@@ -1,4 +1,4 @@
-"""The command that gives the same answer as the page."""
+"""The command line that returns the results of the page."""
 
 import shlex
 
@@ -8,41 +8,41 @@ _AREA_FILE = "area.geojson"
 
 
 def like_arguments(state: State, atlas: str) -> list[str]:
-    """Return the arguments of ``satclip-index like`` that ask what a state asks; files are named as the user has them.
+    """Return the arguments of ``satclip-index like`` for a state; files have the names that the user gave them.
 
     Parameters
     ----------
     state : State
-        With an example to be like.
+        Must have an example to be like.
     atlas : str
-        The atlas's folder, or URL.
+        Folder or URL of the atlas.
     """
-    found = list(state.like())
+    arguments = list(state.like())
     for text in state.unlike():
-        found += ["--unlike", text]
-    found += ["-k", str(state.k), "--exclude-within", number(state.exclude_within_km)]
-    found += ["--apart", number(state.apart_km)]
+        arguments += ["--unlike", text]
+    arguments += ["-k", str(state.k), "--exclude-within", number(state.exclude_within_km)]
+    arguments += ["--apart", number(state.apart_km)]
     if state.res is not None:
-        found += ["--res", str(state.res)]
+        arguments += ["--res", str(state.res)]
     if state.min_similarity is not None:
-        found += ["--min-similarity", number(state.min_similarity)]
+        arguments += ["--min-similarity", number(state.min_similarity)]
     if state.ocean:
-        found.append("--ocean")
+        arguments.append("--ocean")
     if state.within:
-        found += ["--within", _AREA_FILE if _fits(state) else state.within_name]
+        arguments += ["--within", _AREA_FILE if _embeds_area(state) else state.within_name]
     if state.table:
-        found += ["--table", state.table, *(["--where", state.where] if state.where else [])]
-    return [*found, "--atlas", atlas]
+        arguments += ["--table", state.table, *(["--where", state.where] if state.where else [])]
+    return [*arguments, "--atlas", atlas]
 
 
 def like_command(state: State, atlas: str) -> str:
-    """Return the command as a line for a shell; an area that fits into it is written to a file first."""
+    """Return a shell command; a small area is first written to a file by the same command."""
     line = shlex.join(["satclip-index", "like", *like_arguments(state, atlas)])
-    if state.within and _fits(state):
+    if state.within and _embeds_area(state):
         return f"printf %s {shlex.quote(state.within)} > {_AREA_FILE} && {line}"
     return line
 
 
-def _fits(state: State) -> bool:
-    """Return whether the area goes into the line: one that came with a link has no file, nor has one that was drawn."""
+def _embeds_area(state: State) -> bool:
+    """Return whether the command contains the area: areas from a link, or drawn, have no file."""
     return len(state.within) <= LONGEST_LINK_AREA or not state.within_name

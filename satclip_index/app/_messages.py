@@ -1,4 +1,4 @@
-"""What the page is told of an answer: words, rows, the link and the command."""
+"""The contents of messages to the page: text, rows, link and command."""
 
 import io
 from typing import Any
@@ -9,14 +9,14 @@ from ._answer_cache import Answer
 from ._cli_command import like_command
 from ._state import LONGEST_LINK_AREA, State
 
-_OURS = ("rank", "nearest_city", "country", "similarity", "percentile", "distance_km", "lon", "lat", "cell")
-_MOST_COLUMNS = 8  # of a user's table
+_RESULT_COLUMNS = ("rank", "nearest_city", "country", "similarity", "percentile", "distance_km", "lon", "lat", "cell")
+_MOST_COLUMNS = 8  # of an uploaded table
 _LEGEND_COLORS = 16
 KINDS = {"geojson": "application/geo+json", "csv": "text/csv"}
 
 
 def describe_state(state: State, atlas: str) -> dict[str, Any]:
-    """Return what the controls show."""
+    """Return the values of the controls."""
     return {
         "examples": [
             {"place": example.place, "weight": example.weight, "unlike": example.unlike} for example in state.examples
@@ -39,9 +39,9 @@ def describe_state(state: State, atlas: str) -> dict[str, Any]:
 
 
 def describe_answer(answer: Answer, scale: Scale) -> dict[str, Any]:
-    """Return an answer's words and rows."""
+    """Return the text and the rows of the results."""
     places = answer.places
-    columns = [*_OURS, *[name for name in places.columns() if name not in _OURS][:_MOST_COLUMNS]]
+    columns = [*_RESULT_COLUMNS, *[name for name in places.columns() if name not in _RESULT_COLUMNS][:_MOST_COLUMNS]]
     rows = [[row[name] for name in columns] for row in plain_rows(places.to_arrow())]
     return {
         "labels": list(answer.labels),
@@ -54,13 +54,13 @@ def describe_answer(answer: Answer, scale: Scale) -> dict[str, Any]:
 
 
 def summary_of(answer: Answer) -> str:
-    """Return the answer in a sentence or two."""
+    """Return a summary of the results in one or two sentences."""
     state, places = answer.state, answer.places
     wanted = [_brief(label) for label, example in zip(answer.labels, state.examples, strict=True) if not example.unlike]
     unwanted = [_brief(label) for label, example in zip(answer.labels, state.examples, strict=True) if example.unlike]
     what = " and ".join(wanted) + (f", unlike {' and '.join(unwanted)}" if unwanted else "")
     if not len(places):
-        return f"No place like {what} qualifies."
+        return f"There is no place like {what} under these rules."
     many = "1 place" if len(places) == 1 else f"{len(places)} places"
     best = (
         f"{places.nearest_city[0]}, {places.country[0]} (similarity {places.similarity[0]:.4f}, "
@@ -70,31 +70,32 @@ def summary_of(answer: Answer) -> str:
 
 
 def download(answer: Answer, kind: str) -> str:
-    """Return the places as text: ``geojson`` or ``csv``."""
+    """Return the results as a text file, of kind ``geojson`` or ``csv``."""
     text = io.BytesIO()
     answer.places.write_text(text, kind)
     return text.getvalue().decode()
 
 
 def _brief(label: str) -> str:
-    """Return a city's name, or where a place is."""
+    """Return the name of a city, or the coordinates of another place."""
     name, _, where = label.partition(": ")
     return name if where else label
 
 
 def _notes(answer: Answer) -> list[str]:
-    """Return what else should be known."""
-    state, said = answer.state, []
+    """Return notes below the summary."""
+    state, notes = answer.state, []
     if len(answer.places) < state.k:
-        least = "" if state.min_similarity is None else ", or the least similarity"
-        said.append(
-            f"Only {len(answer.places)} of {state.k} places qualify; lower the kilometres{least}, or widen the area."
+        similarity = "" if state.min_similarity is None else " or the minimum similarity"
+        notes.append(
+            f"Found only {len(answer.places)} of {state.k} places. Lower the distances{similarity}, or enlarge the "
+            "area."
         )
     if len(state.within) > LONGEST_LINK_AREA:
-        said.append("The area has too many points for a link: who opens the link has to load the file.")
+        notes.append("The area is too large for a link: to open the link, the file must be loaded again.")
     if state.table:
-        said.append("A link names the table and does not hold it: who opens the link has to load the file.")
-    return said
+        notes.append("The link does not contain the table: to open the link, the file must be loaded again.")
+    return notes
 
 
 def _legend(scale: Scale) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The server of the page: on this machine only unless told otherwise, and deaf to pages of other origins."""
+"""The web server of the map: on this machine only by default, and closed to pages of other origins."""
 
 import asyncio
 import errno
@@ -24,12 +24,12 @@ from tornado.web import StaticFileHandler
 
 from ..atlas import Atlas
 from ..errors import QueryError, one_line
-from ._answer_cache import Desk
+from ._answer_cache import AnswerCache
 from ._bokeh_page import WEB, build_page
 
 _THREADS = 2
-_MOST_MESSAGE_BYTES = 4_000_000  # tables come in parts
-_MOST_BODY_BYTES = 100_000  # nothing is sent by other ways
+_MOST_MESSAGE_BYTES = 4_000_000  # tables are uploaded in parts
+_MOST_BODY_BYTES = 100_000  # nothing else is uploaded
 
 
 def serve_map(
@@ -47,52 +47,52 @@ def serve_map(
     ----------
     atlas : Atlas
     name : str, optional
-        What commands call it: its folder or URL; by default where it is on this machine.
+        Folder or URL of the atlas in commands; by default its local folder.
     host : str
-        The address to listen at.
+        Address to listen on.
     port : int
-        0 takes one that is free.
+        Port to listen on; 0 for any free port.
     allow_origins : sequence of str
-        ``HOST:PORT`` of other pages that may connect: those a proxy shows this one under.
+        Other ``HOST:PORT`` under which the page may be opened, such as those of a proxy.
     ready : function of str
-        Called with the page's address once it can be opened.
+        Called with the address of the page once it can be opened.
 
     Raises
     ------
     QueryError
-        If the address cannot be listened at.
+        If the address or port cannot be used.
     """
     origins = check_origins(allow_origins)
-    desk = Desk(atlas, name)
+    answers = AnswerCache(atlas, name)
     pool, slow = (ThreadPoolExecutor(threads, thread_name_prefix="satclip-index") for threads in (_THREADS, 1))
     sockets, bound = _listen(host, port)
     names = {"localhost", "127.0.0.1", f"[{host}]" if ":" in host else host}
     own = [f"{name}:{bound}" for name in sorted(names)]
     about = {"resolutions": atlas.resolutions, "encoder": atlas.manifest.encoder["name"]}
     about |= {"version": version("satclip-index")}
-    make = partial(build_page, desk=desk, pool=pool, slow=slow, about=about)
-    pool.submit(desk.warm_up)
+    make = partial(build_page, answers=answers, pool=pool, slow=slow, about=about)
+    pool.submit(answers.warm_up)
     try:
-        asyncio.run(_run(make, sockets, [*own, *origins], lambda: ready(f"http://{_shown(host)}:{bound}/")))
+        asyncio.run(_run(make, sockets, [*own, *origins], lambda: ready(f"http://{_browser_host(host)}:{bound}/")))
     finally:
         for threads in (pool, slow):
             threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _listen(host: str, port: int) -> tuple[list[socket.socket], int]:
-    """Return sockets that listen, and their port."""
+    """Return listening sockets, and their port."""
     try:
-        found: tuple[list[socket.socket], int] = bind_sockets(host, port)
+        bound: tuple[list[socket.socket], int] = bind_sockets(host, port)
     except OSError as error:
         raise QueryError(_cannot_listen(error, host, port)) from None
-    return found
+    return bound
 
 
 def check_origins(origins: Sequence[str]) -> list[str]:
-    """Return origins as ``host:port``, or raise QueryError if one is none."""
+    """Return origins as ``host:port``, or raise QueryError if one is invalid."""
     for origin in origins:
         if "*" in origin or "/" in origin or not origin.strip():
-            raise QueryError(f"{origin!r} is no origin; expected HOST:PORT, such as maps.example.org:443.")
+            raise QueryError(f"{origin!r} is not an origin; expected HOST:PORT, such as maps.example.org:443.")
     try:
         return list(create_hosts_allowlist(origins, None)) if origins else []
     except ValueError as error:
@@ -100,25 +100,25 @@ def check_origins(origins: Sequence[str]) -> list[str]:
 
 
 class _PromptServer(HTTPServer):
-    """Sends every write at once: an answer is many small ones, and to gather them costs 40 ms, twice."""
+    """Disables Nagle's algorithm, which would delay the many small writes of a response by 40 ms twice."""
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
-        """Take a connection."""
+        """Accept a connection."""
         stream.set_nodelay(True)
-        stream.set_nodelay = lambda value: None  # type: ignore[method-assign] # tornado goes back after a request
+        stream.set_nodelay = lambda value: None  # type: ignore[method-assign] # tornado resets it after a request
         super().handle_stream(stream, address)
 
 
 async def _run(
     make: Callable[[Document], None], sockets: list[Any], origins: list[str], ready: Callable[[], None]
 ) -> None:
-    """Serve until a signal comes."""
+    """Serve until SIGINT or SIGTERM."""
     application = BokehTornado(
         {"/": Application(FunctionHandler(make))},
         extra_websocket_origins=origins,
         extra_patterns=[(r"/page/(.*)", StaticFileHandler, {"path": str(WEB)})],
         websocket_max_message_size_bytes=_MOST_MESSAGE_BYTES,
-        # A visitor's token comes from a page of this server's, and of this run's.
+        # Session tokens are valid only for pages of this run of the server.
         secret_key=token_bytes(32),
         sign_sessions=True,
         check_unused_sessions_milliseconds=10_000,
@@ -136,17 +136,17 @@ async def _run(
     server.stop(wait=False)
 
 
-def _shown(host: str) -> str:
-    """Return the name to open a browser at."""
+def _browser_host(host: str) -> str:
+    """Return the host name for the browser."""
     if host in ("127.0.0.1", "0.0.0.0", ""):
         return "localhost"
     return f"[{host}]" if ":" in host else host
 
 
 def _cannot_listen(error: OSError, host: str, port: int) -> str:
-    """Return what kept the server from listening, and what to do."""
+    """Return the message for a server that cannot listen."""
     if error.errno == errno.EADDRINUSE:
-        return f"Port {port} is taken already; take another with --port, or any that is free with --port 0."
+        return f"Port {port} is in use. Choose another with --port, or any free port with --port 0."
     if error.errno == errno.EACCES:
-        return f"Port {port} is not for every user; take one above 1023, such as --port 5006."
-    return f"{host}:{port} cannot be listened at ({one_line(error)}); take another --host or --port."
+        return f"Port {port} requires administrator rights. Choose one above 1023, such as --port 5006."
+    return f"{host}:{port} cannot be used ({one_line(error)}). Choose another --host or --port."

@@ -1,4 +1,4 @@
-"""What a person asks on the page, and what part of the Earth is in view; a link carries all of it."""
+"""The state of the page: examples, search rules and view; a link can represent it."""
 
 import json
 import math
@@ -11,16 +11,16 @@ from ..checks import check_number, check_whole_number
 from ..errors import PlaceError, QueryError, one_line
 
 MOST_EXAMPLES, MOST_PLACES = 50, 200
-LONGEST_LINK_AREA = 1500  # characters of GeoJSON: servers and chat programs cut links of more than a few thousand
+LONGEST_LINK_AREA = 1500  # characters of GeoJSON: servers and chat programs truncate links longer than a few thousand
 _LONGEST_TEXT = {"place": 200, "where": 2000, "table": 200, "within_name": 200}
-_FARTHEST_KM = 20_100.0  # half way round the Earth
+_FARTHEST_KM = 20_100.0  # half the circumference of the Earth
 RULES = {"exclude": "exclude_within_km", "apart": "apart_km", "k": "k", "min": "min_similarity", "res": "res"}
 _TEXTS = {"where": "where", "table": "table", "within": "within"}
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A place to be like, or unlike: a city, a cell or lon,lat, as it was typed, and what it counts."""
+    """A place to be like or unlike, as typed (a city, an H3 cell or lon,lat), and its weight."""
 
     place: str
     weight: float = 1.0
@@ -35,7 +35,7 @@ class Example:
 
     @classmethod
     def of(cls, text: str, *, unlike: bool = False) -> Self:
-        """Return the example that a text stands for: a place that may end in a weight, ``Nairobi:2``."""
+        """Return an example from text: a place with an optional weight, such as ``Nairobi:2``."""
         place, colon, weight = text.strip().rpartition(":")
         try:
             return cls(place.strip(), float(weight), unlike) if colon and place else cls(text.strip(), unlike=unlike)
@@ -46,13 +46,13 @@ class Example:
 
     @property
     def text(self) -> str:
-        """The place with its weight, as :meth:`of` reads it."""
+        """The place and its weight, as text for :meth:`of`."""
         return self.place if self.weight == 1 else f"{self.place}:{number(self.weight)}"
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The part of the Earth on the map: its centre, and how many degrees of longitude it spans."""
+    """The visible part of the map: its center, and its width in degrees of longitude."""
 
     lon: float = 0.0
     lat: float = 0.0
@@ -61,27 +61,27 @@ class View:
     def __post_init__(self) -> None:
         if not (-180 <= self.lon <= 180 and -90 <= self.lat <= 90 and 0 < self.width <= 360):
             raise QueryError(
-                f"{self.lon:g},{self.lat:g},{self.width:g} is no view of the Earth; expected lon,lat and a width in "
+                f"{self.lon:g},{self.lat:g},{self.width:g} is not a view of the Earth; expected lon,lat and a width in "
                 "degrees, at most 360."
             )
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is asked.
+    """What to search for, and the view.
 
     Attributes
     ----------
     examples : tuple of Example
-        Those to be like first.
+        Examples to be like come first.
     k, res, exclude_within_km, apart_km, min_similarity, ocean :
-        As :meth:`Atlas.like` has them; answers begin farther away, as a map of the world is there to be looked around.
+        As for :meth:`Atlas.like`; default distances are larger, to suit a map of the world.
     within, within_name : str
-        The GeoJSON of an area to search in, and the name of the file it came from; none if it was drawn.
+        GeoJSON of the search area, and the name of its file; no name if it was drawn.
     table, where : str
-        The name of a table that was loaded, and a condition on its rows.
+        Name of an uploaded table, and a condition on its rows.
     view : View
-        What is looked at; it changes no answer.
+        Visible part of the map; it does not change the results.
     """
 
     examples: tuple[Example, ...] = ()
@@ -113,21 +113,21 @@ class State:
 
     @property
     def question(self) -> "State":
-        """The state without what changes no answer."""
+        """The state without what does not change the results."""
         return replace(self, view=View(), within_name="")
 
     def like(self) -> list[str]:
-        """Return what to be like, as text."""
+        """Return the examples to be like, as text."""
         return [example.text for example in self.examples if not example.unlike]
 
     def unlike(self) -> list[str]:
-        """Return what to be unlike, as text."""
+        """Return the examples to be unlike, as text."""
         return [example.text for example in self.examples if example.unlike]
 
     def to_link(self) -> str:
-        """Return the query of a link, such as ``like=Nairobi&exclude=100``: what differs from the beginning.
+        """Return the query string of a link, such as ``like=Nairobi&exclude=100``, without default values.
 
-        An area of many points is left out, and a table is named only: neither fits into a link.
+        Large areas are left out, and a table is only named: neither fits into a link.
         """
         plain, parts = State(), [("like", text) for text in self.like()]
         parts += [("unlike", text) for text in self.unlike()]
@@ -147,29 +147,29 @@ class State:
 
     @classmethod
     def of_link(cls, arguments: Mapping[str, Sequence[str]]) -> Self:
-        """Return the state that the query of a link stands for, parsed; what it does not know it leaves alone.
+        """Return the state of a parsed query string; unknown keys are ignored.
 
         Raises
         ------
         QueryError, PlaceError
-            If a value is not what its name wants.
+            If a value is invalid.
         """
-        given: dict[str, Any] = {}
+        values_of: dict[str, Any] = {}
         for key, name in (RULES | _TEXTS).items():
             if values := arguments.get(key):
-                given[name] = values[-1] if key in _TEXTS else parse_number(key, values[-1])
+                values_of[name] = values[-1] if key in _TEXTS else parse_number(key, values[-1])
         if values := arguments.get("at"):
             sides = [parse_number("at", part) for part in values[-1].split(",")]
             if len(sides) != 3:
                 raise QueryError(f"at is {values[-1]!r}; expected lon,lat,width in degrees.")
-            given["view"] = View(*map(float, sides))
-        given["ocean"] = bool(arguments.get("ocean")) and arguments["ocean"][-1] not in ("", "0")
+            values_of["view"] = View(*map(float, sides))
+        values_of["ocean"] = bool(arguments.get("ocean")) and arguments["ocean"][-1] not in ("", "0")
         examples = [Example.of(text) for text in arguments.get("like", ())]
         examples += [Example.of(text, unlike=True) for text in arguments.get("unlike", ())]
-        return cls(examples=tuple(examples), **given)
+        return cls(examples=tuple(examples), **values_of)
 
-    def asked(self) -> dict[str, Any]:
-        """Return the options of :meth:`Atlas.like`, but for the places and the table."""
+    def like_options(self) -> dict[str, Any]:
+        """Return the options of :meth:`Atlas.like`, except for places and table."""
         return {
             "k": self.k,
             "res": self.res,
@@ -182,7 +182,7 @@ class State:
 
 
 def read_area(text: str) -> dict[str, Any]:
-    """Return GeoJSON parsed, or raise PlaceError; what it holds is checked by whoever uses it."""
+    """Return parsed GeoJSON, or raise PlaceError; the geometry is checked later."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -193,12 +193,12 @@ def read_area(text: str) -> dict[str, Any]:
 
 
 def number(value: float) -> str:
-    """Return the shortest text that is this number."""
+    """Return the shortest text for a number."""
     return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
 def parse_number(key: str, text: Any) -> int | float:
-    """Return the number that a text stands for, a whole one as int, or raise QueryError."""
+    """Return a number from text, as int if it is a whole number, or raise QueryError."""
     try:
         value = float(text)
     except (TypeError, ValueError):
@@ -211,4 +211,4 @@ def parse_number(key: str, text: Any) -> int | float:
 def _check_text(name: str, text: Any) -> None:
     most = _LONGEST_TEXT[name]
     if not isinstance(text, str) or len(text) > most or not text.isprintable():
-        raise QueryError(f"The {name} is not a line of text of at most {most} characters.")
+        raise QueryError(f"The {name} is invalid; expected one line of at most {most} characters.")

@@ -1,4 +1,4 @@
-"""What may be typed as a place: a city, a cell or lon,lat; never a file of the machine that serves the page."""
+"""Parsing places typed on the page: a city, an H3 cell or lon,lat, but never a file on the server."""
 
 import os
 from functools import lru_cache
@@ -8,28 +8,28 @@ from ..geo.gazetteer import find_city
 from ..geo.places import Place
 from ._state import Example
 
-_WHAT_ELSE = "A place is a city, an H3 cell or lon,lat here; an area to search in can be loaded or drawn."
+_EXPECTED = "Expected a city, an H3 cell or lon,lat. To search in an area, load a file or draw it."
 
 
 def place_of(example: Example) -> Place:
-    """Return the place that an example stands for, with its weight.
+    """Return the place of an example, with its weight.
 
     Raises
     ------
     PlaceError, CoordinateError, InvalidCellError
-        If it stands for none, or for a file.
+        If the text is not a place, or names a file.
     """
-    place = _found(example.place)
+    place = _parse_place(example.place)
     return place if example.weight == 1 else place.weighted(example.weight)
 
 
 @lru_cache(maxsize=4096)
-def _found(text: str) -> Place:
-    """Return a place; a city's name is looked up once."""
+def _parse_place(text: str) -> Place:
+    """Return a place from text, cached."""
     if "json" in text.lower():
-        raise PlaceError(_WHAT_ELSE)
+        raise PlaceError(_EXPECTED)
     if "/" in text:
-        find_city(text)  # some cities' names have one; what is no city is not looked for on the disk
+        find_city(text)  # some city names contain a slash; this raises before any access to the disk for others
         if os.path.isfile(text):  # noqa: PTH113 (Path's raises on long names)
-            raise PlaceError(_WHAT_ELSE)
+            raise PlaceError(_EXPECTED)
     return Place.of(text)

@@ -1,4 +1,4 @@
-"""The table that a person loads: its file as it arrives, then its rows; one at a time."""
+"""Uploading a table: its file in parts, then its rows; one table at a time."""
 
 import base64
 from collections.abc import Callable
@@ -8,18 +8,18 @@ from typing import Any
 from ._user_table import Table, Upload
 
 
-class Loading:
-    """What one page has loaded.
+class TableLoader:
+    """The uploaded table of one page.
 
     Parameters
     ----------
     slow : Executor
-        Of one thread: where tables are read, asked and removed, one after the other.
+        Has one thread, on which tables are read, queried and removed one after the other.
 
     Attributes
     ----------
     table : Table or None
-        The one to search among.
+        The current table.
     """
 
     def __init__(self, slow: Executor) -> None:
@@ -28,12 +28,12 @@ class Loading:
         self._upload: Upload | None = None
 
     def receive(self, message: dict[str, Any]) -> Callable[[], Table | None] | None:
-        """Take a part of a file; with the last, return what reads it: a table, or none if nobody waits any more.
+        """Store a part of a file; with the last part, return a function that reads the table, or None if it was closed.
 
         Raises
         ------
         TableError
-            If it is no table by its name, or too large.
+            If the file has an unsupported name, or is too large.
         """
         part = base64.b64decode(message["data"], validate=True)
         if message["i"] == 0:
@@ -41,7 +41,7 @@ class Loading:
             self._upload = Upload(str(message["name"]))
         upload = self._upload
         if upload is None:
-            return None  # it was too large, and that was said
+            return None  # the file was too large, which was reported
         try:
             upload.write(part)
         except BaseException:
@@ -53,12 +53,12 @@ class Loading:
         return lambda: self._read(upload)
 
     def keep(self, table: Table) -> None:
-        """Search among a table from now on."""
+        """Replace the current table."""
         self.drop()
         self.table = table
 
     def drop(self) -> None:
-        """Remove the table, once nothing that began earlier needs it."""
+        """Remove the table after earlier queries of it are done."""
         if self.table is not None:
             self._slow.submit(self.table.close)
         self.table = None

@@ -1,4 +1,4 @@
-"""A table that a person loads: bounded, read as data, its condition evaluated where nothing else can be reached."""
+"""An uploaded table: limited in size, with conditions evaluated in an isolated database."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,84 +22,82 @@ MOST_ROWS = 1_000_000
 KINDS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".geojson", ".parquet", ".geoparquet")
 _MEMORY = "256MB"
 _ROWS_AT_ONCE = 65_536
-_MOST_KEPT = 4  # files of conditions
-_SECONDS = 5  # that a condition may take
+_MOST_FILES = 4  # filtered files
+_SECONDS = 5  # time limit of a condition
 
 
 class Upload:
-    """A file that arrives in parts, in a folder of its own that goes away with :meth:`close`.
+    """A file that is uploaded in parts, in a temporary folder that :meth:`close` removes.
 
     Parameters
     ----------
     name : str
-        What the user calls it; only its ending is used on the disk.
+        Name given by the user; only its suffix is used on disk.
 
     Raises
     ------
     TableError
-        If its ending is none of a table's.
+        If the suffix is not that of a table.
     """
 
     def __init__(self, name: str) -> None:
         suffix = Path(name).suffix.lower()
         if suffix not in KINDS:
-            raise TableError(
-                f"{name!r} is no table that can be loaded; expected a name that ends in {', '.join(KINDS)}."
-            )
+            raise TableError(f"{name!r} is not a supported table; expected a name that ends in {', '.join(KINDS)}.")
         self.name, self._size = name, 0
         self._folder = TemporaryDirectory(prefix="satclip-index-")
         self.path = Path(self._folder.name) / f"table{suffix}"
 
     def write(self, part: bytes) -> None:
-        """Add bytes, or raise TableError if they are too many."""
+        """Append bytes, or raise TableError if the file becomes too large."""
         self._size += len(part)
         if self._size > MOST_BYTES:
             self.close()
             raise TableError(
-                f"{self.name} is larger than {MOST_BYTES // 1_000_000} MB, the most that can be loaded here. Take "
-                "fewer rows or columns, or use: satclip-index like --table"
+                f"{self.name} is larger than {MOST_BYTES // 1_000_000} MB, the most that can be loaded here. Use "
+                "fewer rows or columns, or the command: satclip-index like --table"
             )
         with self.path.open("ab") as file:
             file.write(part)
 
     def close(self) -> None:
-        """Remove it."""
+        """Remove the file."""
         self._folder.cleanup()
 
 
 class Table:
-    """A table that was loaded, and the rows of it that conditions leave.
+    """An uploaded table, and its rows under conditions.
 
     Parameters
     ----------
     upload : Upload
-        Complete; it is removed once it is read.
+        A complete file; it is removed after reading.
 
     Attributes
     ----------
     columns : dict of str to str
-        DuckDB's name of each one's type.
+        DuckDB type of each column.
 
     Raises
     ------
     TableError
-        If it cannot be read, is too long, or has no columns that say where a row is.
+        If the file cannot be read, has too many rows, or no columns with locations.
 
     Notes
     -----
-    The rows are copied into a database of its own, which is then locked: a condition reaches no file, network,
-    extension or Python variable, and is interrupted after five seconds. What it leaves is written as a file, and that
-    is what :meth:`Atlas.like` reads: no SQL of the user's runs anywhere else.
+    The rows are copied into a separate database, which is then locked: a condition cannot access files, network,
+    extensions or Python variables, and is interrupted after five seconds. The remaining rows are written to a file for
+    :meth:`Atlas.like`, so SQL of the user runs nowhere else.
     """
 
     def __init__(self, upload: Upload) -> None:
         self.name = upload.name
         self._folder, self._lock = TemporaryDirectory(prefix="satclip-index-"), Lock()
-        self._kept: dict[str, Path] = {}
+        self._filtered: dict[str, Path] = {}
         self._written = 0
         self._connection: Connection | None = None
         try:
-            with _called(upload):
+            with _user_name_in_errors(upload):
                 self.columns = self._load(upload.path)
         except BaseException:
             self.close()
@@ -108,29 +106,29 @@ class Table:
             upload.close()
 
     def rows_where(self, condition: str) -> Path:
-        """Return a file of the rows of which a condition holds; of all rows if it is empty.
+        """Return a file of the rows that satisfy a condition; of all rows if it is empty.
 
         Raises
         ------
         QueryError
-            If DuckDB does not take the condition, or it takes too long.
+            If the condition is invalid or takes too long.
         """
         with self._lock:
-            if condition not in self._kept:
-                self._kept[condition] = self._write(condition)
-                if len(self._kept) > _MOST_KEPT:
-                    self._kept.pop(next(iter(self._kept))).unlink()
-            return self._kept[condition]
+            if condition not in self._filtered:
+                self._filtered[condition] = self._write(condition)
+                if len(self._filtered) > _MOST_FILES:
+                    self._filtered.pop(next(iter(self._filtered))).unlink()
+            return self._filtered[condition]
 
     def close(self) -> None:
-        """Remove everything."""
+        """Remove all files."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
             self._folder.cleanup()
 
     def _load(self, path: Path) -> dict[str, str]:
-        """Copy the rows of a file into a database, lock it, and return its columns."""
+        """Copy the rows of a file into a database, lock the database, and return its columns."""
         folder = Path(self._folder.name)
         source = Source.open(path)
         if (source.rows or 0) > MOST_ROWS:
@@ -160,34 +158,34 @@ class Table:
         assert self._connection is not None
         self._written += 1
         path = Path(self._folder.name) / f"{self._written}.parquet"
-        chosen = ""
+        where = ""
         with self._connection.cursor() as connection:
             if condition:
                 check_condition(connection, condition, "rows")
-                chosen = f" WHERE ({condition}\n)"
+                where = f" WHERE ({condition}\n)"
             with query_errors():
-                write_table(connection.sql(f"FROM rows{chosen}").to_arrow_reader(_ROWS_AT_ONCE), path)
+                write_table(connection.sql(f"FROM rows{where}").to_arrow_reader(_ROWS_AT_ONCE), path)
         return path
 
 
 def _bounded(rows: "pa.RecordBatchReader", path: Path) -> "pa.RecordBatchReader":
-    """Return the batches, or raise TableError once they are many times what a compressed file seemed to be."""
+    """Return the batches, or raise TableError once their unpacked size exceeds the limit."""
     import pyarrow as pa
 
-    def counted() -> Iterator["pa.RecordBatch"]:
+    def batches() -> Iterator["pa.RecordBatch"]:
         size = 0
         for batch in rows:
             size += batch.nbytes
             if size > MOST_READ_BYTES:
-                raise TableError(f"{path} holds more than {MOST_READ_BYTES // 1_000_000} MB once it is unpacked.")
+                raise TableError(f"{path} has more than {MOST_READ_BYTES // 1_000_000} MB of uncompressed data.")
             yield batch
 
-    return pa.RecordBatchReader.from_batches(rows.schema, counted())
+    return pa.RecordBatchReader.from_batches(rows.schema, batches())
 
 
 @contextmanager
-def _called(upload: Upload) -> Iterator[None]:
-    """Call the file by the user's name in what is complained of."""
+def _user_name_in_errors(upload: Upload) -> Iterator[None]:
+    """Replace the temporary file name in errors by the name that the user gave."""
     try:
         yield
     except TableError as error:

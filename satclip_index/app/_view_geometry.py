@@ -1,4 +1,4 @@
-"""What is drawn of a view: which pixels of similarity, which lines, and where a number has room."""
+"""What a view needs: the picture of similarity, coastlines, and pins with room for a number."""
 
 import math
 from functools import lru_cache
@@ -15,19 +15,19 @@ from ..maps.heatmap import WORLD, BoundingBox
 from ..maps.map_contents import join_lines, lines_of_geojson
 from ._state import View, read_area
 
-TURNS = (-360.0, 0.0, 360.0)  # a view of the whole Earth can be moved so far
-NOTHING = 255  # the step of a pixel without a cell
-STEPS = 255  # colours of the palette: 0 to 254; what would have the very last has the one before
-_WHOLE_WIDTHS = (512, 768, 1024, 1536)  # pixels of a picture of the whole Earth: few, so that they are shared
-_MOST_PIXELS = 1600  # of a side
-_CLOSE_PIXELS = 300_000  # of a closer view: to look a new one up takes a microsecond a pixel
-_MARGIN = 1.15  # of a view, so that a little panning finds the picture there
-_BINS = 1 << 15  # of similarity
-_FINE_BELOW = 120.0  # degrees across: there the fine coastline shows
+TURNS = (-360.0, 0.0, 360.0)  # the range of a view of the whole Earth
+NOTHING = 255  # color number of a pixel without a cell
+STEPS = 255  # color numbers 0 to 254; the last color of the palette is not used
+_WHOLE_WIDTHS = (512, 768, 1024, 1536)  # widths of pictures of the whole Earth: few, so that they are cached
+_MOST_PIXELS = 1600  # per side
+_CLOSE_PIXELS = 300_000  # of a closer view, which takes a microsecond per pixel
+_MARGIN = 1.15  # of a view, so that small moves stay within the picture
+_BINS = 1 << 15  # of the lookup table
+_FINE_BELOW = 120.0  # degrees; narrower views show the fine coastline
 
 
 class Canvas(NamedTuple):
-    """A picture to be made: its bounds, (west, south, east, north) in degrees, and its pixels."""
+    """The bounds of a picture, (west, south, east, north) in degrees, and its size in pixels."""
 
     bounds: BoundingBox
     width: int
@@ -35,7 +35,7 @@ class Canvas(NamedTuple):
 
 
 def canvas_of(view: View, size: tuple[int, int]) -> Canvas:
-    """Return the picture that a view of some pixels, (width, height), needs: all of the Earth while that is enough."""
+    """Return the canvas for a view of (width, height) pixels: the whole Earth if its resolution is sufficient."""
     width, height = (min(max(side, 64), _MOST_PIXELS) for side in size)
     per_degree = width / view.width
     for whole in _WHOLE_WIDTHS:
@@ -52,7 +52,7 @@ def canvas_of(view: View, size: tuple[int, int]) -> Canvas:
 
 
 class Steps:
-    """The numbers of colours of a scale, looked up: five times as fast as the scale, and right to one of them.
+    """A lookup table of color numbers: five times as fast as the scale, and exact to one color.
 
     Parameters
     ----------
@@ -64,15 +64,15 @@ class Steps:
         self._of_bin = np.append(np.minimum(scale.steps(bins), STEPS - 1), NOTHING).astype(np.uint8)
 
     def of(self, similarity: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Return the number of each similarity's colour; ``NOTHING`` for NaN."""
+        """Return the color number of each similarity; ``NOTHING`` for NaN."""
         bins = np.clip((similarity + np.float32(1)) * np.float32((_BINS - 1) / 2) + np.float32(0.5), 0, _BINS - 1)
         return self._of_bin[np.where(np.isnan(bins), np.float32(_BINS), bins).astype(np.intp)]
 
 
 def lines_in(view: View) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the coastlines and borders near a view, (p,) lon and lat, NaN between one line and the next.
+    """Return the coastlines and borders near a view, (p,) lon and lat, with NaN between lines.
 
-    Longitudes go on beyond the antimeridian, as far as a view of the whole Earth can be moved.
+    Longitudes continue beyond the antimeridian, over the range of a view of the whole Earth.
     """
     if view.width > _FINE_BELOW:
         return _everywhere()
@@ -94,7 +94,7 @@ def _everywhere() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 def _line_boxes(
     level: Level,
 ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]], NDArray[np.float32], NDArray[np.float32]]:
-    """Return each line's lon and lat, and how far east and west it reaches."""
+    """Return lon and lat of each line, and its easternmost and westernmost longitude."""
     drawn = load_outlines(level)
     lon, lat = (np.split(values, drawn.start[1:-1]) for values in (drawn.lon, drawn.lat))
     return lon, lat, np.array([part.max() for part in lon]), np.array([part.min() for part in lon])
@@ -103,7 +103,7 @@ def _line_boxes(
 def _joined(
     lines: list[tuple[NDArray[np.float32], NDArray[np.float32]]],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return lines as one, with NaN behind each."""
+    """Return lines concatenated, with NaN after each."""
     gap = np.array([np.nan], np.float32)
     if not lines:
         return gap, gap
@@ -113,22 +113,22 @@ def _joined(
 
 @lru_cache(maxsize=16)
 def rings_of(text: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the outline of an area in GeoJSON, as :func:`lines_in` has lines; not along the antimeridian.
+    """Return the outline of a GeoJSON area, in the form of :func:`lines_in`, without edges along the antimeridian.
 
     Raises
     ------
     PlaceError
-        If it is none.
+        If it is not an area.
     """
     shape = read_shape(read_area(text)).__geo_interface__
     if shape["type"] == "MultiPoint":
-        raise PlaceError("The area holds points; an area to search in must be polygons.")
+        raise PlaceError("The area contains points; a search area must consist of polygons.")
     lines = join_lines(lines_of_geojson(shape))
     return np.concatenate([lines[:, 0] + turn for turn in TURNS]), np.tile(lines[:, 1], len(TURNS))
 
 
 def with_room(lon: NDArray[np.float64], lat: NDArray[np.float64], apart: float) -> NDArray[np.bool_]:
-    """Return which of some pins, (n,) degrees, the first first, are at least so many degrees from all kept before."""
+    """Select pins, (n,) degrees in order of priority, that are at least ``apart`` degrees from all selected before."""
     kept = np.zeros(lon.size, dtype=bool)
     for i in range(lon.size):
         across = np.abs((lon[kept] - lon[i] + 180) % 360 - 180)

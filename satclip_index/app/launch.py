@@ -1,4 +1,4 @@
-"""Start the server of the page, where what it needs is installed."""
+"""Start the web server of the map, if Bokeh is installed."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def serve_map(atlas: "Atlas", **options: Any) -> None:
-    """Serve the map of an atlas, as :func:`satclip_index.app._server.serve_map` does, until it is told to end.
+    """Serve the map of an atlas until Ctrl-C or SIGTERM; see :func:`satclip_index.app._server.serve_map`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Building an atlas: shards, engines, targets, journal; and verifying one."""
+"""Building and verifying an atlas."""
 
 import lazy_loader
 

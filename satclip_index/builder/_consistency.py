@@ -1,4 +1,4 @@
-"""Whether the files of a resolution agree: Parquet, index, tree, manifest, and the encoder that made them."""
+"""Check that the files of a resolution agree: Parquet, index, tree, manifest and encoder."""
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from ..encoder.location_encoder import Encoder
 
 Finding = tuple[str, str]
-"""A file, below the atlas, and what is wrong with it."""
+"""The path of a file inside the atlas, and what is wrong with it."""
 
-_SAMPLE = 256  # rows that are encoded again
-_LEAST_COSINE = 1 - 2e-3  # with what is stored, on whatever machine they are encoded again
-_MOST_SLACK = 1e-3  # of the length of a vector whose values were rounded to half precision
-_ANGLE_ERROR = 1e-9  # of an angle computed in another way than the tree's
+_SAMPLE = 256  # rows that are encoded again to compare
+_LEAST_COSINE = 1 - 2e-3  # between stored and new embeddings; machines round differently
+_MOST_SLACK = 1e-3  # in length, from rounding a unit vector to half precision
+_ANGLE_ERROR = 1e-9  # radians; the tree computes angles differently
 
 
-def disagreements(
-    root: Path, manifest: Manifest, res: int, encoder: "Encoder", seen: Callable[[str], None]
+def find_inconsistencies(
+    root: Path, manifest: Manifest, res: int, encoder: "Encoder", on_file: Callable[[str], None]
 ) -> Iterator[Finding]:
-    """Yield what is wrong with a resolution whose files are the bytes that were written.
+    """Yield inconsistencies between the files of a resolution, whose checksums are known to be correct.
 
     Parameters
     ----------
@@ -42,62 +42,65 @@ def disagreements(
     manifest : Manifest
     res : int
     encoder : Encoder
-        That of the atlas.
-    seen : function
-        Told of each Parquet file that has been compared.
+        The encoder of the atlas.
+    on_file : function of str
+        Called with the name of each Parquet file after it was checked.
 
     Raises
     ------
     CorruptAtlasError
-        If a file cannot be read at all.
+        If a file cannot be read.
     """
     folder, entry = f"res={res}", manifest.entry(res)
     index = Index.of_folder(root / folder, entry, manifest.dim)
     tree_file, index_file = f"{folder}/tree.safetensors", f"{folder}/index.faiss"
-    if structure := list(_tree_structure(index.tree, res)):
-        yield from ((tree_file, what) for what in structure)
+    if structure := list(_check_tree_structure(index.tree, res)):
+        yield from ((tree_file, problem) for problem in structure)
         return
-    yield from ((index_file, what) for what in _header(root / index_file, index, entry.list_res, entry.codes_offset))
+    yield from (
+        (index_file, problem)
+        for problem in _check_index_header(root / index_file, index, entry.list_res, entry.codes_offset)
+    )
     first, land_count, last_cell = 0, 0, np.uint64(0)
     for name in manifest.cell_files(res):
         columns, described = read_shard(root / name, manifest.dim)
         rows = slice(first, first + columns["cell"].size)
         if described.get("model_sha256") != manifest.encoder["sha256"] or described.get("h3_resolution") != res:
-            yield name, "says in its footer that another encoder made it, or another resolution"
-        yield from ((name, what) for what in _columns(columns, res, last_cell, manifest.land_only))
+            yield name, "has a footer that names another encoder or resolution"
+        yield from ((name, problem) for problem in _check_columns(columns, res, last_cell, manifest.land_only))
         if rows.stop > len(index):
             break
-        yield from ((tree_file, f"{what}, of {name}") for what in _tree_rows(columns, index.tree, rows))
-        yield from ((index_file, f"{what}, of {name}") for what in _index_rows(columns, index, rows))
+        yield from ((tree_file, f"{problem}, of {name}") for problem in _check_tree_rows(columns, index.tree, rows))
+        yield from ((index_file, f"{problem}, of {name}") for problem in _check_index_rows(columns, index, rows))
         index.vectors.release_pages()
         first, land_count, last_cell = rows.stop, land_count + int(columns["land"].sum()), columns["cell"][-1]
-        seen(name)
+        on_file(name)
     counts = (entry.count, entry.land_count)
     if (first, land_count) != counts or not (manifest.land_only or first == grid.cell_count(res)):
         yield (
             f"{folder}/cells",
-            f"holds {first} cells, {land_count} on land; the manifest says {counts[0]}, {counts[1]}",
+            f"has {first} cells, {land_count} on land; the manifest has {counts[0]} and {counts[1]}",
         )
         return
-    told = similarity_quantiles(index.vectors, np.flatnonzero(index.tree.rows.land))
-    if not np.allclose(told, entry.similarity_quantiles, rtol=0, atol=1e-5):
-        yield "manifest.json", f"says of resolution {res} other quantiles of similarity than its vectors have"
-    yield from ((index_file, what) for what in _encoded_again(index, encoder))
+    quantiles = similarity_quantiles(index.vectors, np.flatnonzero(index.tree.rows.land))
+    if not np.allclose(quantiles, entry.similarity_quantiles, rtol=0, atol=1e-5):
+        yield "manifest.json", f"has similarity quantiles of resolution {res} that do not match its embeddings"
+    yield from ((index_file, problem) for problem in _check_sample(index, encoder))
 
 
-def _columns(columns: dict[str, NDArray[Any]], res: int, last: np.uint64, land_only: bool) -> Iterator[str]:
-    """Yield what is wrong with a shard by itself."""
+def _check_columns(columns: dict[str, NDArray[Any]], res: int, last: np.uint64, land_only: bool) -> Iterator[str]:
+    """Yield what is wrong in the columns of one shard."""
     cells = columns["cell"]
     if not cells.size or not grid.are_cells(cells).all() or (grid.cell_res(cells) != res).any():
-        yield f"has no cells, or some that are not of resolution {res}"
+        yield f"has no cells, or cells that are not of resolution {res}"
         return
     if cells[0] <= last or (cells[1:] <= cells[:-1]).any():
-        yield "has cells that do not ascend, or that are there twice"
+        yield "has cells that are out of order or repeated"
     lon, lat = grid.cell_centers(cells)
     if not (np.allclose(columns["lon"], lon, 0, 1e-9) and np.allclose(columns["lat"], lat, 0, 1e-9)):
-        yield "has lon and lat that are not the centres of its cells"
+        yield "has lon and lat that are not the centers of its cells"
     if land_only and not columns["land"].all():
-        yield "has cells at sea, in an atlas of land only"
+        yield "has ocean cells, in a land-only atlas"
     if not ((columns["norm"] > 0) & np.isfinite(columns["norm"])).all():
         yield "has a norm that is not a positive number"
     length = np.linalg.norm(columns["embedding"].astype(np.float64), axis=1)
@@ -105,8 +108,8 @@ def _columns(columns: dict[str, NDArray[Any]], res: int, last: np.uint64, land_o
         yield f"has an embedding whose length is not 1, at row {odd[0]}"
 
 
-def _tree_structure(tree: Tree, res: int) -> Iterator[str]:
-    """Yield what is wrong with the runs of rows and of children that the nodes are."""
+def _check_tree_structure(tree: Tree, res: int) -> Iterator[str]:
+    """Yield what is wrong in the row ranges and child ranges of the nodes."""
     cells, nodes, levels = tree.rows.cell, tree.nodes, tree.levels
     if levels.size != deepest_level(res) + 2 or levels[-1] != len(nodes):
         yield f"has {levels.size - 1} levels over {len(nodes)} nodes"
@@ -115,29 +118,29 @@ def _tree_structure(tree: Tree, res: int) -> Iterator[str]:
         starts = run_starts(grid.ancestors(cells, level))
         runs = np.stack([starts[:-1], starts[1:]], axis=1)
         if not np.array_equal(nodes.rows[first:last], runs):
-            yield f"has nodes of resolution {level} that are not its ancestors' rows"
+            yield f"has nodes of resolution {level} whose rows are not those of its cells"
         elif level < deepest_level(res):
             below = nodes.rows[last : levels[level + 2]]
             children = last + np.stack([np.searchsorted(below[:, 0], runs[:, i]) for i in (0, 1)], axis=1)
             if not np.array_equal(nodes.children[first:last], children):
-                yield f"has nodes of resolution {level} with other children than theirs"
+                yield f"has nodes of resolution {level} with wrong children"
 
 
-def _tree_rows(columns: dict[str, NDArray[Any]], tree: Tree, rows: slice) -> Iterator[str]:
-    """Yield what a tree has wrong about the rows of a shard, and which of its bounds do not hold there."""
+def _check_tree_rows(columns: dict[str, NDArray[Any]], tree: Tree, rows: slice) -> Iterator[str]:
+    """Yield differences between the tree and the rows of a shard, and bounds that the rows violate."""
     from ..search import tree_kernels
 
-    held, nodes = tree.rows, tree.nodes
+    stored, nodes = tree.rows, tree.nodes
     point = sphere.unit_vectors(columns["lon"], columns["lat"])
-    if not (np.array_equal(held.cell[rows], columns["cell"]) and np.array_equal(held.land[rows], columns["land"])):
-        yield "has other cells or land than the rows"
+    if not (np.array_equal(stored.cell[rows], columns["cell"]) and np.array_equal(stored.land[rows], columns["land"])):
+        yield "has cells or land flags that differ from the rows"
         return
-    if not np.allclose(held.point[rows], point, 0, 1e-12):
-        yield "has other places than the rows"
+    if not np.allclose(stored.point[rows], point, 0, 1e-12):
+        yield "has points that differ from the rows"
     vectors = np.ascontiguousarray(columns["embedding"])
     length = tree_kernels.lengths(vectors)
     if not (np.abs(length - 1) <= tree.norm_slack + 1e-12).all():
-        yield "understates how far lengths are from 1, in the rows"
+        yield "has a norm_slack that is too small for the rows"
     for level, first in enumerate(tree.levels[:-1]):
         bounds = nodes.rows[first : tree.levels[level + 1]]
         begin, end = np.searchsorted(bounds[:, 1], rows.start, "right"), np.searchsorted(bounds[:, 0], rows.stop)
@@ -150,24 +153,24 @@ def _tree_rows(columns: dict[str, NDArray[Any]], tree: Tree, rows: slice) -> Ite
         reach = 2 * np.arcsin(np.minimum(np.maximum.reduceat(apart, start[:-1]) / 2, 1))
         land = np.maximum.reduceat(columns["land"].astype(np.uint8), start[:-1])
         if not (angle <= nodes.radius[some] + _ANGLE_ERROR).all():
-            yield f"has a ball of resolution {level} that leaves an embedding out, in the rows"
+            yield f"has a ball of resolution {level} that misses an embedding of the rows"
         if not (reach <= nodes.reach[some] + _ANGLE_ERROR).all():
-            yield f"has a cap of resolution {level} that leaves a place out, in the rows"
+            yield f"has a cap of resolution {level} that misses a point of the rows"
         if not np.array_equal(nodes.land[some][whole], land[whole]) or (nodes.land[some] < land).any():
-            yield f"has nodes of resolution {level} that are land where their rows are not, or the other way"
+            yield f"has nodes of resolution {level} whose land flag contradicts the rows"
 
 
-def _index_rows(columns: dict[str, NDArray[Any]], index: Index, rows: slice) -> Iterator[str]:
-    """Yield what an index has wrong about the rows of a shard."""
+def _check_index_rows(columns: dict[str, NDArray[Any]], index: Index, rows: slice) -> Iterator[str]:
+    """Yield differences between the index and the rows of a shard."""
     wanted = np.arange(rows.start, rows.stop)
     if not np.array_equal(index.vectors.of_rows(wanted), columns["embedding"]):
-        yield "has other vectors than the rows"
+        yield "has vectors that differ from the rows"
     if not np.array_equal(index.vectors.ids_of_rows(wanted), wanted):
-        yield "has ids that are not the rows"
+        yield "has ids that are not the row numbers"
 
 
-def _header(path: Path, index: Index, list_res: int, codes_offset: int) -> Iterator[str]:
-    """Yield what is wrong with the beginning of an index: its kind, its centroids and the sizes of its lists."""
+def _check_index_header(path: Path, index: Index, list_res: int, codes_offset: int) -> Iterator[str]:
+    """Yield what is wrong in the header of an index: its type, centroids and list sizes."""
     nodes = index.tree.nodes
     lists = slice(*index.tree.levels[list_res : list_res + 2])
     centroids = (nodes.centroid[lists] * nodes.scale[lists, None]).astype(np.float32)
@@ -178,14 +181,14 @@ def _header(path: Path, index: Index, list_res: int, codes_offset: int) -> Itera
     expected = before + centroids.tobytes() + after + np.diff(nodes.rows[lists], axis=1).tobytes()
     with path.open("rb") as file:
         if file.read(codes_offset) != expected:
-            yield "has another beginning than FAISS would write for its lists"
+            yield "has a header that differs from what FAISS writes for these lists"
 
 
-def _encoded_again(index: Index, encoder: "Encoder") -> Iterator[str]:
-    """Yield what is wrong with a random sample of rows, encoded again."""
+def _check_sample(index: Index, encoder: "Encoder") -> Iterator[str]:
+    """Encode a random sample of rows again, and yield if they differ from the stored vectors."""
     rows = np.sort(np.random.default_rng(index.res).choice(len(index), min(_SAMPLE, len(index)), replace=False))
     again, _ = unit_half(encoder.encode(*grid.cell_centers(index.cells[rows])))
     cosine = np.einsum("ij,ij->i", again.astype(np.float64), index.vectors.of_rows(rows))
     if not (cosine >= _LEAST_COSINE).all():
         worst = rows[cosine.argmin()]
-        yield f"has at row {worst} another vector than its encoder gives: their similarity is {cosine.min():.4f}"
+        yield f"has a vector at row {worst} that the encoder does not reproduce: their similarity is {cosine.min():.4f}"

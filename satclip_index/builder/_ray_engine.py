@@ -1,4 +1,4 @@
-"""The engine of many machines: shards side by side on Ray, one worker to a GPU or a processor."""
+"""The Ray engine: shards built in parallel on a cluster, with one worker per GPU or CPU core."""
 
 import os
 import socket
@@ -13,72 +13,72 @@ import numpy as np
 
 from ..errors import BuildError, check_extra, one_line
 from ..geo.land_mask import is_land
-from ._job import Job, Record, what_rounds
+from ._build_settings import BuildSettings, Record, rounding_environment
 from ._shard_storage import Files, Storage
 from ._shards import Shard
-from ._thread_engine import default_workers, encoding
+from ._thread_engine import default_workers, shared_encoder
 
-_ATTEMPTS = 4  # at a shard, until its workers are known to die of it
-_STORE_BYTES = 1 << 28  # of a Ray that is started here: only the encoder is in it
+_ATTEMPTS = 4  # at a shard whose workers die
+_STORE_BYTES = 1 << 28  # object store of a local Ray, which has only the encoder
 
 
-def on_ray(job: Job, shards: list[Shard], record: Record) -> Generator[Shard]:
-    """Make shards on the workers of a Ray cluster, or of a Ray that is started here, and yield each once recorded.
+def run_on_ray(settings: BuildSettings, shards: list[Shard], record: Record) -> Generator[Shard]:
+    """Build shards on a Ray cluster or on a local Ray, and yield each once it is recorded.
 
-    A worker has one shard at a time. The shard of one that dies is given to another, a few times.
+    A worker builds one shard at a time. If it dies, another worker retries its shard, a few times.
 
     Raises
     ------
     BuildError
-        If the cluster cannot be reached, workers keep dying, or one would give other bytes than this machine.
+        If the cluster cannot be reached, workers keep dying, or a worker would produce other bytes than this machine.
     """
     check_extra("ray", "ray")
-    with _ray(job) as ray:
-        worker = _worker_class(ray, job)
-        waiting, died = deque(shards), Counter[str]()
-        doing: dict[Any, tuple[Any, Shard | None]] = {}
+    with _ray(settings) as ray:
+        start = _worker_starter(ray, settings)
+        waiting, deaths = deque(shards), Counter[str]()
+        running: dict[Any, tuple[Any, Shard | None]] = {}
 
-        def begin() -> None:
-            new = worker()
-            doing[new.check.remote()] = new, None
+        def start_worker() -> None:
+            new = start()
+            running[new.check.remote()] = new, None
 
-        for _ in range(min(_worker_count(ray, job), len(shards))):
-            begin()
+        for _ in range(min(_worker_count(ray, settings), len(shards))):
+            start_worker()
         try:
             left = len(shards)
             while left:
-                (done,), _ = ray.wait(list(doing))
-                actor, shard = doing.pop(done)
-                name = shard.name if shard else "the first"
+                (done,), _ = ray.wait(list(running))
+                actor, shard = running.pop(done)
+                name = shard.name if shard else "its start"
                 try:
                     files: Files | None = ray.get(done)
                 except ray.exceptions.RayTaskError as error:
                     raise (error.cause if isinstance(error.cause, Exception) else error) from None
                 except ray.exceptions.RayError as error:
-                    died[name] += 1
-                    if died[name] == _ATTEMPTS:
-                        raise BuildError(_too_often(name, error)) from None
+                    deaths[name] += 1
+                    if deaths[name] == _ATTEMPTS:
+                        raise BuildError(_worker_died_message(name, error)) from None
                     if shard:
                         waiting.appendleft(shard)
-                    begin()
+                    start_worker()
                     continue
-                del died[name]
+                del deaths[name]
                 if waiting:
                     following = waiting.popleft()
-                    doing[actor.make.remote(following)] = actor, following
+                    running[actor.build.remote(following)] = actor, following
                 else:
-                    ray.kill(actor)  # it gives its processor back
+                    ray.kill(actor)  # frees its CPU core
                 if shard and files is not None:
                     record(shard, files)
                     left -= 1
                     yield shard
         finally:
-            for actor, _ in doing.values():
-                ray.kill(actor)  # none goes on writing when the lock of the build is gone
+            for actor, _ in running.values():
+                ray.kill(actor)  # so that none writes after the build has released its lock
 
 
 class _Worker:
-    """What runs in a process of its own, on any machine of a cluster."""
+    """A worker process, on any machine of a cluster."""
 
     def __init__(
         self, weights: bytes, land_only: bool, device: str, storage: Storage, expected: dict[str, Any]
@@ -89,57 +89,58 @@ class _Worker:
             path = Path(folder) / "encoder.safetensors"
             path.write_bytes(weights)
             encoder = Encoder.load(path)
-        self._job = Job(encoder, land_only, device, storage)
+        self._settings = BuildSettings(encoder, land_only, device, storage)
         self._expected, self._stack = expected, ExitStack()
-        self._encode = self._stack.enter_context(encoding(encoder, device, 1))
-        is_land(np.zeros(1), np.zeros(1))  # the mask is read before the first shard
+        self._encode = self._stack.enter_context(shared_encoder(encoder, device, 1))
+        is_land(np.zeros(1), np.zeros(1))  # loads the mask before the first shard
 
     def check(self) -> None:
-        """Raise BuildError if this worker would give other bytes than the machine that the build was begun on."""
-        from ..encoder.devices import device_kind
+        """Raise BuildError if this worker would produce other bytes than the machine that started the build."""
+        from ..encoder.devices import device_type
 
-        device_kind(self._job.device)
+        device_type(self._settings.device)
         node = os.uname().nodename
-        for name, found in what_rounds().items():
+        for name, found in rounding_environment().items():
             if found != self._expected[name]:
                 raise BuildError(
-                    f"The worker at {node} has {name} {_other(found, self._expected[name])}; the build was begun with "
-                    f"{_other(self._expected[name], found)}, and the bytes would differ. Take machines that are alike."
+                    f"The worker on {node} has {name} {_difference(found, self._expected[name])}; the build was "
+                    f"started with {_difference(self._expected[name], found)}, and the bytes would differ. Use "
+                    "machines with the same processor and library versions."
                 )
-        if not self._job.storage.reachable():
+        if not self._settings.storage.is_reachable():
             raise BuildError(
-                f"The worker at {node} does not see where the atlas is being made. Build on a file system that all "
-                "machines share, under the same name, or at a URL such as s3://bucket/world."
+                f"The worker on {node} cannot access the folder of the build. Use a file system that all machines "
+                "share, mounted at the same path, or a URL such as s3://bucket/world."
             )
 
-    def make(self, shard: Shard) -> Files:
-        """Make the files of a shard, keep them, and return what they are."""
-        return self._job.make(shard, self._encode)
+    def build(self, shard: Shard) -> Files:
+        """Build and store the files of a shard, and return their entries."""
+        return self._settings.build(shard, self._encode)
 
 
-def _worker_class(ray: Any, job: Job) -> Any:
-    """Return a function that starts a worker; what all of them need is sent once."""
+def _worker_starter(ray: Any, settings: BuildSettings) -> Any:
+    """Return a function that starts a worker; the encoder is sent to the cluster once."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "encoder.safetensors"
-        job.encoder.save(path)
+        settings.encoder.save(path)
         weights = ray.put(path.read_bytes())
-    remote = ray.remote(num_cpus=1, num_gpus=1 if job.device == "cuda" else 0)(_Worker)
-    return lambda: remote.remote(weights, job.land_only, job.device, job.storage, what_rounds())
+    remote = ray.remote(num_cpus=1, num_gpus=1 if settings.device == "cuda" else 0)(_Worker)
+    return lambda: remote.remote(weights, settings.land_only, settings.device, settings.storage, rounding_environment())
 
 
-def _worker_count(ray: Any, job: Job) -> int:
-    """Return how many workers there are to be: not more than the cluster can have."""
-    unit = "GPU" if job.device == "cuda" else "CPU"
+def _worker_count(ray: Any, settings: BuildSettings) -> int:
+    """Return the number of workers: at most what the cluster can run."""
+    unit = "GPU" if settings.device == "cuda" else "CPU"
     most = int(ray.cluster_resources().get(unit, 0))
     if not most:
-        raise BuildError(f"The Ray cluster has no {unit}. Add a machine that has one, or choose another --device.")
-    return min(job.workers or most, most)
+        raise BuildError(f"The Ray cluster has no {unit}. Add a machine with one, or choose another --device.")
+    return min(settings.workers or most, most)
 
 
 @contextmanager
-def _ray(job: Job) -> Iterator[Any]:
-    """Yield Ray: as it is in this process, or connected to a cluster, or started here and ended afterwards."""
-    address = job.address or os.environ.get("RAY_ADDRESS")
+def _ray(settings: BuildSettings) -> Iterator[Any]:
+    """Yield Ray: as this process has it, connected to a cluster, or started here and shut down afterwards."""
+    address = settings.address or os.environ.get("RAY_ADDRESS")
     with _quiet() as ray:
         if ray.is_initialized():
             yield ray
@@ -147,11 +148,11 @@ def _ray(job: Job) -> Iterator[Any]:
         if address:
             where: dict[str, Any] = {"address": address}
         else:
-            where = {"address": "local", "num_cpus": job.workers or default_workers(), "include_dashboard": False}
+            where = {"address": "local", "num_cpus": settings.workers or default_workers(), "include_dashboard": False}
             where["object_store_memory"] = _STORE_BYTES
         try:
             if address:
-                _knock(address)
+                _check_port(address)
             with _on_loopback(ray) if not address else ExitStack():
                 ray.init(**where, log_to_driver=False, logging_level="ERROR")
         except Exception as error:
@@ -163,8 +164,8 @@ def _ray(job: Job) -> Iterator[Any]:
             ray.shutdown()
 
 
-def _knock(address: str) -> None:
-    """Raise OSError if nobody listens there: Ray would try for minutes, and talk."""
+def _check_port(address: str) -> None:
+    """Raise OSError if nothing listens at an address; Ray itself would retry for minutes."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
@@ -172,7 +173,7 @@ def _knock(address: str) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[Any]:
-    """Yield Ray, which then neither reports usage nor prints: what goes wrong is said once, by us."""
+    """Yield Ray with usage reports and printing disabled: our own errors report failures."""
     with _environment(RAY_USAGE_STATS_ENABLED="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0"):
         import logging
 
@@ -182,9 +183,7 @@ def _quiet() -> Iterator[Any]:
         logger, level = logging.getLogger("ray"), logging.getLogger("ray").level
         logger.setLevel(logging.ERROR)
         try:
-            with _replaced(
-                worker, "print_to_stdstream", lambda *_, **__: None
-            ):  # there is no option for raylets' words
+            with _replaced(worker, "print_to_stdstream", lambda *_, **__: None):  # no option silences raylets
                 yield ray
         finally:
             logger.setLevel(level)
@@ -192,7 +191,7 @@ def _quiet() -> Iterator[Any]:
 
 @contextmanager
 def _on_loopback(ray: Any) -> Iterator[None]:
-    """Let a Ray that is started here listen on loopback alone; it has a switch for that, meant for other systems."""
+    """Make a local Ray listen on loopback only, by a switch that Ray has for other operating systems."""
     from ray._private import ray_constants
 
     with (
@@ -226,15 +225,15 @@ def _environment(**values: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _too_often(name: str, error: Exception) -> str:
+def _worker_died_message(name: str, error: Exception) -> str:
     return (
-        f"{_ATTEMPTS} workers died at {name} ({one_line(error, with_type=True)}). Was there too little memory? "
-        "What is done is kept: go on with --resume, on fewer --workers or with --engine threads."
+        f"{_ATTEMPTS} workers died at {name} ({one_line(error, with_type=True)}). They may have run out of memory. "
+        "Finished parts are kept; continue with --resume, fewer --workers or --engine threads."
     )
 
 
-def _other(value: Any, than: Any) -> str:
-    """Return what of a value is another."""
+def _difference(value: Any, other: Any) -> str:
+    """Return the items of a dictionary that differ from another's, or a plain value, as text."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {value.get(key)}" for key in value | than if value.get(key) != than.get(key))
+        return ", ".join(f"{key} {value.get(key)}" for key in value | other if value.get(key) != other.get(key))
     return str(value)

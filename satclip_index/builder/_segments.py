@@ -1,4 +1,4 @@
-"""What a shard adds to the index and the tree of its resolution, and how the segments of all shards become those."""
+"""Segments: the part of the index and the tree that one shard contributes, and how segments are merged."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
@@ -12,7 +12,7 @@ from ..geo import grid
 from ..search.faiss_index import index_header
 from ..search.tree import Nodes, Rows, deepest_level, grow, merge_nodes
 from ..storage.atomic import atomic_file
-from ..storage.tensor_files import Streamed, TensorFile, write_tensors
+from ..storage.tensor_files import StreamedTensor, TensorFile, write_tensors
 
 _ID_BYTES = 8
 
@@ -26,9 +26,9 @@ def write_segment(
     lat: NDArray[np.float64],
     land: NDArray[np.bool_],
 ) -> None:
-    """Write the segment of a shard of consecutive ancestors; what is given is what :func:`.tree.grow` takes.
+    """Write the segment of a shard; the arguments are those of :func:`.tree.grow`.
 
-    Its vectors are rounded to half precision already. Rows and nodes are numbered as if the shard were alone.
+    Vectors must be rounded to half precision. Rows and nodes are numbered within the shard.
     """
     rows, levels, slack = grow(res, cells, vectors, lon, lat, land)
     tensors = {f"rows.{item.name}": getattr(rows, item.name) for item in fields(Rows)}
@@ -38,16 +38,16 @@ def write_segment(
 
 
 class Segments:
-    """The segments of a resolution, in row order; only one part of one of them is in memory at a time.
+    """The segments of a resolution, in row order; one tensor of one segment is in memory at a time.
 
     Parameters
     ----------
     paths : sequence of Path
-        All of them.
+        All segments of the resolution.
     res : int
-        Their resolution.
+        H3 resolution.
     list_res : int
-        Resolution of the ancestors that are the index's inverted lists.
+        Resolution of the ancestors that are the inverted lists of the index.
     """
 
     def __init__(self, paths: Sequence[Path], res: int, list_res: int) -> None:
@@ -60,16 +60,18 @@ class Segments:
             [[file.shape(_name(level, "scale"))[0] for file in self._files] for level in range(shape[0])]
         ).reshape(shape)
         ends = np.array([file.read("rows.cell")[[0, -1]] for file in self._files])
-        # whether the first node of a segment goes on with the last of the one before
-        self._goes_on = np.zeros(shape, bool)
+        # whether the first node of a segment continues the last node of the previous one
+        self._continues = np.zeros(shape, bool)
         for level in range(self._n_levels):
             first, last = (grid.ancestors(ends[:, end], level) for end in (0, 1))
-            self._goes_on[level, 1:] = first[1:] == last[:-1]
-        assert not self._goes_on[list_res:].any(), "a list is in one segment"
-        self._levels = np.concatenate([[0], np.cumsum(counts.sum(axis=1) - self._goes_on.sum(axis=1))]).astype(np.int64)
-        # the number of the first node of every resolution in every segment
+            self._continues[level, 1:] = first[1:] == last[:-1]
+        assert not self._continues[list_res:].any(), "a list is in one segment"
+        self._levels = np.concatenate([[0], np.cumsum(counts.sum(axis=1) - self._continues.sum(axis=1))]).astype(
+            np.int64
+        )
+        # number of the first node of each resolution in each segment
         before = np.hstack([np.zeros((self._n_levels, 1), np.int64), np.cumsum(counts, axis=1)[:, :-1]])
-        self._first_node = before - np.cumsum(self._goes_on, axis=1) + self._levels[:-1, None]
+        self._first_node = before - np.cumsum(self._continues, axis=1) + self._levels[:-1, None]
 
     def __len__(self) -> int:
         return int(self._first_row[-1])
@@ -82,7 +84,7 @@ class Segments:
     def write_tree(self, path: Path) -> None:
         """Write the tree over all rows as a ``.safetensors`` file, atomically."""
         slack = max(float(file.read("norm_slack")[0]) for file in self._files)
-        tensors: dict[str, Streamed | NDArray[Any]] = {"levels": self._levels, "norm_slack": np.array([slack])}
+        tensors: dict[str, StreamedTensor | NDArray[Any]] = {"levels": self._levels, "norm_slack": np.array([slack])}
         for item in fields(Rows):
             tensors[f"rows.{item.name}"] = self._streamed(f"rows.{item.name}", len(self), self._rows)
         for item in fields(Nodes):
@@ -90,7 +92,7 @@ class Segments:
         write_tensors(path, tensors)
 
     def write_index(self, path: Path) -> int:
-        """Write ``index.faiss``, atomically, and return the byte at which the first list's codes start."""
+        """Write ``index.faiss`` atomically, and return the byte offset of the first vector."""
         first, last = self._levels[self._list_res], self._levels[self._list_res + 1]
         before, after = index_header(self.dim, len(self), int(last - first))
         with atomic_file(path) as file:
@@ -112,18 +114,18 @@ class Segments:
             assert file.tell() == offset + len(self) * (2 * self.dim + _ID_BYTES), path
         return offset
 
-    def _streamed(self, name: str, count: int, parts: Callable[[str], Iterator[NDArray[Any]]]) -> Streamed:
-        one = self._files[0].read(name if name.startswith("rows.") else _name(0, name))
-        return Streamed(one.dtype, (count, *one.shape[1:]), parts(name))
+    def _streamed(self, name: str, count: int, parts: Callable[[str], Iterator[NDArray[Any]]]) -> StreamedTensor:
+        example = self._files[0].read(name if name.startswith("rows.") else _name(0, name))
+        return StreamedTensor(example.dtype, (count, *example.shape[1:]), parts(name))
 
     def _rows(self, name: str) -> Iterator[NDArray[Any]]:
         for file in self._files:
             yield file.read(name)
 
     def _nodes(self, name: str) -> Iterator[NDArray[Any]]:
-        """Yield an attribute of the nodes, numbered as in the whole."""
+        """Yield an attribute of the nodes, numbered over all segments."""
         for level in range(self._n_levels):
-            if self._goes_on[level].any():
+            if self._continues[level].any():
                 yield getattr(self._merged(level), name)
             else:
                 for number in range(len(self._files)):
@@ -138,7 +140,7 @@ class Segments:
         return values
 
     def _merged(self, level: int) -> Nodes:
-        """Return the nodes of a resolution of which segments hold parts; they are few."""
+        """Return the nodes of a coarse resolution, merging those that span segments; they are few."""
         numbers = range(len(self._files))
         parts = Nodes(
             **{
@@ -147,7 +149,7 @@ class Segments:
             }
         )
         starts = [np.arange(self._files[number].shape(_name(level, "scale"))[0]) for number in numbers]
-        begins = np.concatenate([(own > 0) | ~self._goes_on[level, number] for number, own in enumerate(starts)])
+        begins = np.concatenate([(own > 0) | ~self._continues[level, number] for number, own in enumerate(starts)])
         return merge_nodes(parts, np.flatnonzero(begins))
 
 

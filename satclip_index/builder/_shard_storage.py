@@ -1,4 +1,4 @@
-"""Where the files of an atlas in the making are kept: in a folder that every worker has, or at a URL."""
+"""Where the files of a build are kept: in a shared folder, or at a URL."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -7,27 +7,27 @@ from typing import Protocol
 from ..storage.manifest import FileEntry
 
 Files = tuple[FileEntry, ...]
-Make = Callable[[Path], Files]
-"""Writes files below a folder, and returns what they are."""
+WriteFiles = Callable[[Path], Files]
+"""Writes files below a folder, and returns their entries."""
 
 
 class Storage(Protocol):
-    """What a build asks of it; workers on other machines have a copy of it."""
+    """Storage for the files of a build; it is copied to workers on other machines."""
 
-    def reachable(self) -> bool:
-        """Return whether it is seen from here."""
+    def is_reachable(self) -> bool:
+        """Return whether this machine can access the build."""
 
-    def write(self, make: Make) -> Files:
-        """Let files be made, keep them, and return what they are."""
+    def write(self, write_files: WriteFiles) -> Files:
+        """Call a function that writes files, store them, and return their entries."""
 
-    def whole(self, files: Iterable[FileEntry]) -> set[str]:
-        """Return the paths of those that are there, as far as can be told without moving them."""
+    def intact(self, files: Iterable[FileEntry]) -> set[str]:
+        """Return the paths of the files that exist and are intact, as far as can be checked without a download."""
 
-    def gather(self, files: Iterable[FileEntry]) -> None:
-        """Have files that are kept in the folder of the build."""
+    def fetch(self, files: Iterable[FileEntry]) -> None:
+        """Copy stored files into the folder of the build."""
 
-    def keep(self, files: Iterable[FileEntry]) -> None:
-        """Keep files that are in the folder of the build."""
+    def store(self, files: Iterable[FileEntry]) -> None:
+        """Store files from the folder of the build."""
 
-    def drop_segments(self, res: int) -> None:
-        """Remove the segments of a resolution; none may be there."""
+    def remove_segments(self, res: int) -> None:
+        """Remove the segments of a resolution, if any."""

@@ -1,4 +1,4 @@
-"""One shard of an atlas, from cells to files: the same bytes wherever, whenever and beside whatever else it is made."""
+"""Building one shard of an atlas, from cells to files; its bytes do not depend on other work or on thread counts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..encoder.location_encoder import Encoder
 
 Encode = Callable[[grid.Cells, NDArray[np.float64], NDArray[np.float64]], NDArray[np.float32]]
-"""Of (n,) cells of a resolution, and lon and lat of their centres, the raw embeddings, (n, dim)."""
+"""Takes (n,) cells of a resolution with lon and lat of their centers; returns raw embeddings, (n, dim)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,26 +30,26 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """What the journal calls it."""
+        """The name of the shard in the journal."""
         return f"res={self.res}/{self.number:05}"
 
     @property
     def parquet(self) -> str:
-        """Its Parquet file, below the atlas."""
+        """The path of its Parquet file inside the atlas."""
         return f"res={self.res}/cells/part-{self.number:05}.parquet"
 
     @property
     def segment(self) -> str:
-        """Its segment, below the atlas until that is put together."""
+        """The path of its segment, a temporary file of the build."""
         return f"res={self.res}/segments/part-{self.number:05}.safetensors"
 
     @property
     def roots(self) -> grid.Cells:
-        """The cells that it covers."""
+        """The cells whose descendants it has."""
         return grid.shard_roots(self.res)[self.number]
 
     def cell_count(self) -> int:
-        """Return how many cells it covers, those at sea included."""
+        """Return the number of its cells, including the ocean."""
         return grid.descendant_count(self.roots, self.res)
 
 
@@ -61,19 +61,19 @@ def shards_of(res: int) -> list[Shard]:
 def build_shard(
     root: Path, shard: Shard, encoder: "Encoder", encode: Encode, *, land_only: bool
 ) -> tuple[FileEntry, ...]:
-    """Write the files of a shard, and return what they are; none where no cell is left.
+    """Write the files of a shard, and return their entries; none if it has no cells.
 
     Parameters
     ----------
     root : Path
-        Where to write them, by their paths below the atlas.
+        Folder of the build.
     shard : Shard
     encoder : Encoder
-        What is said to have made it.
+        Recorded in the footer of the Parquet file.
     encode : function
-        Its way of encoding here.
+        Encodes the cells on this machine.
     land_only : bool
-        Leave out cells whose centre is not land.
+        Leave out cells whose center is not on land.
     """
     from ..encoder.location_encoder import unit_half
 
@@ -102,7 +102,7 @@ def build_shard(
 
 
 def described(encoder: "Encoder", res: int) -> dict[str, object]:
-    """Return what the footer of a Parquet file says of its embeddings."""
+    """Return the description of the embeddings for the footer of a Parquet file."""
     return {
         "model": encoder.name,
         "model_sha256": encoder.sha256,

@@ -1,4 +1,4 @@
-"""The engine of one machine: shards side by side on threads, which share the encoding of all of them."""
+"""The thread engine: shards built in parallel on this machine."""
 
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -12,26 +12,26 @@ from numpy.typing import NDArray
 from ..concurrency import processors
 from ..geo import grid
 from ..geo.land_mask import is_land
-from ._job import Job, Record
+from ._build_settings import BuildSettings, Record
 from ._shards import Encode, Shard
 
 if TYPE_CHECKING:
     from ..encoder.location_encoder import Encoder
 
-_MOST_WORKERS = 8  # by themselves: they share one interpreter, and a tenth of encoding is its own
+_MOST_WORKERS = 8  # by default: they share one interpreter, which takes a tenth of the encoding time
 
 
-def on_threads(job: Job, shards: list[Shard], record: Record) -> Generator[Shard]:
-    """Make shards, as many side by side as there are processors unless told, and yield each once it is recorded.
+def run_on_threads(settings: BuildSettings, shards: list[Shard], record: Record) -> Generator[Shard]:
+    """Build shards in parallel, and yield each once it is recorded.
 
-    Where that fails or the caller stops, those begun are finished.
+    On an error, or if the caller stops, shards in progress are completed.
     """
-    workers = job.workers or default_workers()
-    is_land(np.zeros(1), np.zeros(1))  # the mask is read once, not by every worker
-    with encoding(job.encoder, job.device, workers) as encode, ThreadPoolExecutor(workers) as pool:
+    workers = settings.workers or default_workers()
+    is_land(np.zeros(1), np.zeros(1))  # loads the mask once, before the workers need it
+    with shared_encoder(settings.encoder, settings.device, workers) as encode, ThreadPoolExecutor(workers) as pool:
 
         def work(shard: Shard) -> None:
-            record(shard, job.make(shard, encode))
+            record(shard, settings.build(shard, encode))
 
         futures = {pool.submit(work, shard): shard for shard in shards}
         try:
@@ -43,23 +43,23 @@ def on_threads(job: Job, shards: list[Shard], record: Record) -> Generator[Shard
 
 
 def default_workers() -> int:
-    """Return how many workers one machine has unless told."""
+    """Return the default number of workers of one machine."""
     return min(_MOST_WORKERS, processors())
 
 
 @contextmanager
-def encoding(encoder: "Encoder", device: str, workers: int) -> Iterator[Encode]:
-    """Yield a way to encode that many threads may use.
+def shared_encoder(encoder: "Encoder", device: str, workers: int) -> Iterator[Encode]:
+    """Yield an encode function that many threads can call.
 
-    On processors, a few thousand cells of whichever shard are a piece of work, so that one large shard keeps all of
-    them busy, and encoding goes on while another shard is written. On a GPU, shards take turns.
+    On CPUs, shards are encoded in pieces of a few thousand cells by one pool of threads, so that a single large shard
+    uses all cores, and encoding continues while another shard is written. On a GPU, shards take turns.
     """
     from ..encoder.cell_encoder import CellEncoder
-    from ..encoder.deterministic import one_thread_each
+    from ..encoder.deterministic import single_threaded
 
     cell_encoder, turn = CellEncoder(encoder, device=device), Lock()
 
-    with one_thread_each(), ThreadPoolExecutor(workers) as pool:
+    with single_threaded(), ThreadPoolExecutor(workers) as pool:
 
         def encode(cells: grid.Cells, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.float32]:
             if cell_encoder.on_gpu:

@@ -1,4 +1,4 @@
-"""Building an atlas: what it is made of, how large it is, and the manifest that makes it complete."""
+"""Building an atlas: the steps, the estimated size and the manifest."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,21 +15,21 @@ from ..search.principal_components import COMPONENTS_NAME, write_components
 from ..storage.atomic import atomic_path
 from ..storage.cell_files import PARQUET_BYTES_PER_ROW
 from ..storage.manifest import ENCODER_NAME, FORMAT_VERSION, FileEntry, Manifest, ResolutionEntry, library_versions
-from ..storage.remote import Remote, located
-from ._folder_target import Target
-from ._job import Engine, Job, what_rounds
+from ..storage.remote import Remote, parse_location
+from ._build_settings import BuildSettings, Engine, rounding_environment
+from ._folder_target import FolderTarget
 from ._journal import Journal
 from ._pipeline import build_parts
-from ._ray_engine import on_ray
-from ._thread_engine import on_threads
+from ._ray_engine import run_on_ray
+from ._thread_engine import run_on_threads
 from ._url_target import UrlTarget
 
 if TYPE_CHECKING:
     from ..encoder.location_encoder import Encoder
 
-MAX_BUILD_RES = 9  # 4.8 billion cells; finer than any location encoder resolves
-_LAND_SHARE = 0.36  # of all cells, the mask's lakes and ice included; only for the estimate
-_ENGINES: dict[str, Engine] = {"threads": on_threads, "ray": on_ray}
+MAX_BUILD_RES = 9  # 4.8 billion cells; finer than the detail of any location encoder
+_LAND_SHARE = 0.36  # of all cells, with lakes and ice as in the land mask; only for estimates
+_ENGINES: dict[str, Engine] = {"threads": run_on_threads, "ray": run_on_ray}
 
 
 def build_atlas(
@@ -46,90 +46,92 @@ def build_atlas(
     address: str | None = None,
     progress: Progress | None = None,
 ) -> Atlas:
-    """Embed every cell of some resolutions and return the finished atlas.
+    """Build an atlas: encode every cell of one or more resolutions.
 
-    The same encoder, resolutions, libraries and kind of processor give the same bytes, on any number of workers, by
-    either engine, interrupted or not.
+    The same encoder, resolutions, library versions and kind of processor give the same bytes, with any number of
+    workers, either engine, and after interruptions.
 
     Parameters
     ----------
     path : str or Path
-        The folder to make. Everything is written beside it, in ``NAME.partial``, and renamed when complete. Or a URL,
-        such as ``s3://bucket/world``: there the manifest, written last, makes it complete.
+        The new folder; files are written to ``NAME.partial`` next to it, which is renamed when complete. Or a URL, such
+        as ``s3://bucket/world``, where the manifest is written last.
     encoder : str, Path or Encoder
-        What :meth:`Encoder.load` takes, or an encoder.
+        An encoder, or an argument of :meth:`Encoder.load`.
     res : int or sequence of int
         H3 resolutions, 0 to 9.
     device : str
         ``cpu``, ``cuda`` or ``auto``.
     land_only : bool
-        Leave out cells whose centre is not land.
+        Leave out cells whose center is not on land.
     force : bool
-        Replace an atlas that is there, once the new one is complete, but none at a URL; start an unfinished build over
-        unless ``resume``.
+        Replace an existing atlas once the new one is complete (not at a URL). Discard an unfinished build, unless
+        ``resume`` is set.
     resume : bool
-        Go on with an unfinished build of the same atlas, if there is one; an atlas that it had just finished is opened.
+        Continue an unfinished build of the same atlas, if any. If that build is complete, open the atlas.
     workers : int, optional
-        Shards made side by side, each with memory of its own; as many as processors, up to 8, by default, and on a
-        Ray cluster as many as it has.
+        Number of shards built in parallel; each needs its own memory. By default one per CPU core, at most 8; on a Ray
+        cluster, all it has.
     engine : {"threads", "ray"}
-        Threads of this process, or Ray: processes here, or on the machines of a cluster.
+        Run workers as threads, or as Ray processes on this machine or a cluster.
     address : str, optional
-        Of a Ray cluster, as ``ray.init`` takes it; a Ray of its own is started by default, unless RAY_ADDRESS is set.
+        Address of a Ray cluster, as for ``ray.init``. By default RAY_ADDRESS, or a local Ray.
     progress : function of (done, total), optional
-        Called with cells finished so far and in all.
+        Called with the number of finished cells and the total.
 
     Raises
     ------
     AtlasExistsError
-        If an atlas is there and ``force`` is not set, the folder holds something else, or another build is under way.
+        If an atlas exists and ``force`` is not set, the folder contains something else, or another build is running.
     BuildError
-        If an unfinished build is there and neither ``force`` nor ``resume`` is set, it is of another atlas, or workers
-        of Ray keep dying. What is finished is kept.
+        If there is an unfinished build and neither ``force`` nor ``resume`` is set, it has other settings, or Ray
+        workers keep dying. Finished parts are kept.
     EncoderError, ResolutionError
-        If the encoder or a resolution is not usable.
+        If the encoder or a resolution is invalid.
     MissingExtraError
-        If Ray is asked for and not installed.
+        If the Ray engine is selected and Ray is not installed.
     OutputError, RemoteError
-        If the disk is too small or cannot be written, or the URL cannot. What is finished is kept.
+        If the disk is too small, or files cannot be written. Finished parts are kept.
     """
     from ..encoder.location_encoder import Encoder
 
     resolutions = grid.check_resolutions(res, highest=MAX_BUILD_RES)
     engine_of = _engine(engine, address, workers)
-    where = located(path)
-    target = UrlTarget(where) if isinstance(where, Remote) else Target(where)
+    where = parse_location(path)
+    target = UrlTarget(where) if isinstance(where, Remote) else FolderTarget(where)
     may_replace = force and target.replaceable
     target.check(replace=may_replace or resume)
     encoder = encoder if isinstance(encoder, Encoder) else Encoder.load(encoder)
-    kind = _kind_of(device, engine, encoder)
+    kind = _device_type(device, engine, encoder)
     recipe = _recipe(encoder, resolutions, land_only, kind)
     whole, segments = (
         of(resolutions, land_only=land_only, dim=encoder.dim) for of in (estimated_bytes, _segment_bytes)
     )
     with target.locked(whole, segments):
-        if resume and target.holds_atlas() and _is_made_by(recipe, target.manifest()):
-            target.forget_unfinished()
+        if resume and target.holds_atlas() and _is_built_by(recipe, target.manifest()):
+            target.remove_unfinished()
             return open_atlas(path)
         target.check(replace=may_replace or (resume and target.replaces()))
         journal = target.journal(recipe, resume=resume, force=force)
-        job = Job(encoder, land_only, device if engine == "threads" else kind, target.storage(), workers, address)
-        entries = build_parts(journal, job, resolutions, engine_of, progress)
-        _finish(journal, job, entries)
+        settings = BuildSettings(
+            encoder, land_only, device if engine == "threads" else kind, target.storage(), workers, address
+        )
+        entries = build_parts(journal, settings, resolutions, engine_of, progress)
+        _finish(journal, settings, entries)
         target.put_in_place()
     return open_atlas(path)
 
 
 def estimated_bytes(res: Sequence[int], *, land_only: bool = False, dim: int = 256) -> int:
-    """Return about how many bytes an atlas of some resolutions takes on disk."""
-    index_bytes_per_row = 2 * dim + 8 + 4 * dim / 49  # code, id, and a 49th of a list's centroid
+    """Return the approximate size on disk of an atlas, in bytes."""
+    index_bytes_per_row = 2 * dim + 8 + 4 * dim / 49  # code, id, and 1/49 of the centroid of a list
     index_bytes_per_row += _tree_bytes_per_row(dim)
     rows = sum(map(grid.cell_count, res)) * (_LAND_SHARE if land_only else 1.0)
     return int(rows * (PARQUET_BYTES_PER_ROW * dim / 256 + index_bytes_per_row))
 
 
 def _segment_bytes(res: Sequence[int], *, land_only: bool, dim: int) -> int:
-    """Return about how many bytes more a build takes before its finest resolution is put together."""
+    """Return the approximate size of the segments of the finest resolution, in bytes: temporary files of a build."""
     rows = grid.cell_count(max(res)) * (_LAND_SHARE if land_only else 1.0)
     return int(rows * (2 * dim + _tree_bytes_per_row(dim)))
 
@@ -139,11 +141,11 @@ def _tree_bytes_per_row(dim: int) -> float:
 
 
 def _engine(name: str, address: str | None, workers: int | None) -> Engine:
-    """Return the engine of that name, or raise BuildError if it or an option of it cannot be."""
+    """Return an engine by name, or raise BuildError if the name or an option is invalid."""
     if name not in _ENGINES:
         raise BuildError(f"engine is {name!r}; expected {' or '.join(_ENGINES)}.")
     if address and name != "ray":
-        raise BuildError("An address is that of a Ray cluster; take --engine ray with it.")
+        raise BuildError("--address is the address of a Ray cluster; it needs --engine ray.")
     if workers is not None:
         check_whole_number("workers", workers, error=BuildError)
     if name == "ray":
@@ -151,18 +153,18 @@ def _engine(name: str, address: str | None, workers: int | None) -> Engine:
     return _ENGINES[name]
 
 
-def _kind_of(device: str, engine: str, encoder: "Encoder") -> str:
-    """Return ``cpu`` or ``cuda``; a device that cannot be used shows before anything is written."""
-    from ..encoder.devices import device_kind
+def _device_type(device: str, engine: str, encoder: "Encoder") -> str:
+    """Return ``cpu`` or ``cuda``, and raise EncoderError before anything is written if the device cannot be used."""
+    from ..encoder.devices import device_type
 
     if engine == "ray" and device.partition(":")[0] == "cuda":
-        return "cuda"  # of the workers, who look for theirs
+        return "cuda"  # the workers check their own devices
     encoder.encode(0.0, 0.0, device=device)
-    return device_kind(device)
+    return device_type(device)
 
 
 def _recipe(encoder: "Encoder", res: list[int], land_only: bool, kind: str) -> dict[str, Any]:
-    """Return what decides the bytes of an atlas."""
+    """Return everything that determines the bytes of an atlas."""
     return {
         "format_version": FORMAT_VERSION,
         "encoder": f"{encoder.name} {encoder.sha256[:16]}",
@@ -170,31 +172,31 @@ def _recipe(encoder: "Encoder", res: list[int], land_only: bool, kind: str) -> d
         "res": ", ".join(map(str, res)),
         "land_only": land_only,
         "device": kind,
-        **what_rounds(),
+        **rounding_environment(),
     }
 
 
-def _is_made_by(recipe: dict[str, Any], made: Manifest) -> bool:
-    """Return whether an atlas is what a recipe makes, as far as it says."""
-    told = {
-        "encoder": f"{made.encoder['name']} {made.encoder['sha256'][:16]}",
-        "res": ", ".join(map(str, made.resolutions)),
-        "land_only": made.land_only,
+def _is_built_by(recipe: dict[str, Any], manifest: Manifest) -> bool:
+    """Return whether the manifest of an atlas matches a recipe."""
+    recorded = {
+        "encoder": f"{manifest.encoder['name']} {manifest.encoder['sha256'][:16]}",
+        "res": ", ".join(map(str, manifest.resolutions)),
+        "land_only": manifest.land_only,
     }
-    return all(recipe[name] == value for name, value in told.items())
+    return all(recipe[name] == value for name, value in recorded.items())
 
 
-def _finish(journal: Journal, job: Job, entries: dict[int, ResolutionEntry]) -> None:
-    """Write what is one for all resolutions, and the manifest last."""
-    root, encoder = journal.root, job.encoder
+def _finish(journal: Journal, settings: BuildSettings, entries: dict[int, ResolutionEntry]) -> None:
+    """Write the files that resolutions share, and the manifest last."""
+    root, encoder = journal.root, settings.encoder
     with atomic_path(root / ENCODER_NAME) as partial:
         encoder.save(partial)
     finest = max(entries)
-    job.storage.gather(journal.parts[f"res={finest}"].files)
+    settings.storage.fetch(journal.parts[f"res={finest}"].files)
     components = write_components(root, Index.of_folder(root / f"res={finest}", entries[finest], encoder.dim))
     files = [file for part in journal.parts.values() for file in part.files if "/segments/" not in file.path]
     common = [FileEntry.of(root, root / name) for name in (COMPONENTS_NAME, ENCODER_NAME)]
-    job.storage.keep(common)
+    settings.storage.store(common)
     Manifest(
         encoder={
             "name": encoder.name,
@@ -204,7 +206,7 @@ def _finish(journal: Journal, job: Job, entries: dict[int, ResolutionEntry]) -> 
         },
         dim=encoder.dim,
         dtype="float16",
-        land_only=job.land_only,
+        land_only=settings.land_only,
         resolutions=entries,
         files=tuple(sorted([*files, *common], key=lambda file: Path(file.path))),
         libraries=library_versions(),

@@ -1,4 +1,4 @@
-"""Location encoders: a function from (lon, lat) to an embedding, its checkpoints, and fast encoding of many cells."""
+"""Location encoders, which map (lon, lat) to an embedding: checkpoints, networks and fast encoding of many cells."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Polynomials of two variables that interpolate a smooth function in a square."""
+"""Interpolation of a smooth function in a square by polynomials of two variables."""
 
 import math
 from typing import NamedTuple, Self
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Padua(NamedTuple):
-    """The Padua points of some degree, and what makes a polynomial of the values there.
+    """The Padua points of a degree, and the matrix that maps values at the points to a polynomial.
 
     Attributes
     ----------
@@ -17,12 +17,13 @@ class Padua(NamedTuple):
     x, y : (m,) float64
         The m = (d + 1)(d + 2) / 2 points, in [-1, 1].
     fit : (m, m) float64
-        Times values at the points, the coefficients of the polynomial that has them, in the order of :func:`products`.
+        Maps values at the points to the coefficients of the interpolating polynomial, in the order of
+        :func:`products`.
 
     Notes
     -----
-    Caliari, De Marchi and Vianello 2008, J. Comput. Appl. Math. 221, 284: the points are every other one of a grid of
-    Chebyshev-Lobatto points, and the coefficients a weighted sum over them.
+    Caliari, De Marchi and Vianello 2008, J. Comput. Appl. Math. 221, 284: the points are every
+    other point of a Chebyshev-Lobatto grid, and the coefficients are weighted sums over them.
     """
 
     degree: int
@@ -34,20 +35,20 @@ class Padua(NamedTuple):
     def of(cls, degree: int) -> Self:
         """Return the points of a degree."""
         j, k = torch.meshgrid(torch.arange(degree + 1), torch.arange(degree + 2), indexing="ij")
-        taken = (j + k) % 2 == 0
-        j, k = j[taken].double(), k[taken].double()
+        selected = (j + k) % 2 == 0
+        j, k = j[selected].double(), k[selected].double()
         edges = ((j == 0) | (j == degree)).int() + ((k == 0) | (k == degree + 1)).int()
         weight = torch.tensor([2.0, 1.0, 0.5], dtype=torch.float64)[edges] / (degree * (degree + 1))
         x, y = torch.cos(j * (math.pi / degree)), torch.cos(k * (math.pi / (degree + 1)))
         fit = products(x, y, degree) * weight
-        both = torch.full((degree + 1,), 2.0, dtype=torch.float64)
-        both[0] = 1.0
-        fit *= torch.cat([both[i] * both[: degree + 1 - i] for i in range(degree + 1)])[:, None]
+        scale = torch.full((degree + 1,), 2.0, dtype=torch.float64)
+        scale[0] = 1.0
+        fit *= torch.cat([scale[i] * scale[: degree + 1 - i] for i in range(degree + 1)])[:, None]
         fit[-1] /= 2
         return cls(degree, x, y, fit)
 
     def to(self, device: torch.device) -> Self:
-        """Return the same on a device."""
+        """Return a copy on a device."""
         return type(self)(self.degree, self.x.to(device), self.y.to(device), self.fit.to(device))
 
 
@@ -61,12 +62,12 @@ def products(x: Tensor, y: Tensor, degree: int, dtype: torch.dtype = torch.float
     degree : int
         d, at least 1.
     dtype : torch.dtype
-        Of the result.
+        Type of the result.
 
     Returns
     -------
     (m, n) dtype
-        T_i(x) T_j(y) for i = 0 .. d, j = 0 .. d - i, j the faster; m = (d + 1)(d + 2) / 2.
+        T_i(x) T_j(y) for i = 0 .. d and j = 0 .. d - i, with j the faster index; m = (d + 1)(d + 2) / 2.
     """
     of_x, of_y = (_chebyshev(values, degree).to(dtype) for values in (x, y))
     out = torch.empty(((degree + 1) * (degree + 2) // 2, x.shape[0]), dtype=dtype, device=x.device)

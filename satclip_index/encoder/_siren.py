@@ -1,4 +1,4 @@
-"""The network of a location encoder: harmonics in, an embedding out."""
+"""The network of a location encoder, from spherical harmonics to an embedding."""
 
 import math
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from ..checks import check_whole_number
 from ..errors import EncoderError
 from .spherical_harmonics import CONVENTIONS, Convention
 
-_MOST = 1_000_000  # of anything that a file claims: far above sense, far below what overflows
+_MAX_SIZE = 1_000_000  # of any dimension in a file: no network is larger, and no product overflows
 
 
 @dataclass(frozen=True, slots=True)
 class Hyperparameters:
-    """The geometry of a location encoder, by the names of the released checkpoints."""
+    """The hyperparameters of a location encoder, as named in the released checkpoints."""
 
     legendre_polys: int
     capacity: int
@@ -28,7 +28,7 @@ class Hyperparameters:
     pe_type: str = "siren"
 
     def check(self, source: str) -> Self:
-        """Return self, or raise EncoderError if this code does not know such an encoder."""
+        """Return self, or raise EncoderError if a value is invalid or not supported."""
         for name, known in (
             ("le_type", ("sphericalharmonics",)),
             ("pe_type", ("siren",)),
@@ -36,10 +36,10 @@ class Hyperparameters:
         ):
             if getattr(self, name) not in known:
                 raise EncoderError(
-                    f"{source}: {name} is {getattr(self, name)!r}; this package reads {' or '.join(known)}."
+                    f"{source}: {name} is {getattr(self, name)!r}; this package supports {' or '.join(known)}."
                 )
         for name in ("legendre_polys", "capacity", "num_hidden_layers", "embed_dim"):
-            check_whole_number(f"{source}: {name}", getattr(self, name), high=_MOST, error=EncoderError)
+            check_whole_number(f"{source}: {name}", getattr(self, name), high=_MAX_SIZE, error=EncoderError)
         return self
 
 
@@ -49,15 +49,15 @@ class Siren(nn.Module):
     Parameters
     ----------
     dim_in, capacity, num_hidden_layers, embed_dim : int
-        Width of the input, of each hidden layer, their number, and width of the output.
+        Width of the input, width and number of the hidden layers, and width of the output.
     dropout : float
-        Share of hidden pre-activations dropped in training (0.5 in the released code).
+        Dropout rate of hidden pre-activations in training (0.5 in the released code).
     w0_first : float
-        Frequency of the first layer; the others have 1.
+        Frequency of the first layer; that of the others is 1.
 
     Notes
     -----
-    Sitzmann et al. 2020 (arXiv 2006.09661), section 3.2; initialised as in microsoft/satclip, location_encoder.py:
+    Sitzmann et al. 2020 (arXiv 2006.09661), section 3.2; initialized as in microsoft/satclip, location_encoder.py:
     U(+-1 / dim_in) in the first layer, U(+-sqrt(6 / dim_in) / w0) in the others, biases in the same range.
     """
 
@@ -88,7 +88,7 @@ class Siren(nn.Module):
         return self.after_first(self.w0_first * self.dropout(self.layers[0](x)))
 
     def after_first(self, phase: Tensor) -> Tensor:
-        """Return the raw embedding for what the sine of the first layer is taken of, (n, capacity)."""
+        """Return the raw embedding for the arguments of the first sine, (n, capacity)."""
         x = torch.sin(phase)
         for layer in self.layers[1:]:
             x = torch.sin(self.dropout(layer(x)))

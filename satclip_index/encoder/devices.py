@@ -1,17 +1,17 @@
-"""The devices of this machine that torch can use."""
+"""The devices that torch can use on this machine."""
 
 import torch
 
 from ..errors import EncoderError, one_line
 
 
-def device_kind(name: str) -> str:
-    """Return ``cpu`` or ``cuda`` for the name of a device of this machine, or raise EncoderError."""
-    return device_of(name).type
+def device_type(name: str) -> str:
+    """Return ``cpu`` or ``cuda`` for the name of a device, or raise EncoderError if it cannot be used."""
+    return open_device(name).type
 
 
-def processor() -> str:
-    """Return the kind of instructions that torch uses on this processor: others round in other ways."""
+def cpu_capability() -> str:
+    """Return the instruction set that torch uses on this CPU, on which rounding depends."""
     return torch.backends.cpu.get_cpu_capability()
 
 
@@ -20,8 +20,8 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def device_of(name: str) -> torch.device:
-    """Return a device of this machine, or raise EncoderError."""
+def open_device(name: str) -> torch.device:
+    """Return a device by name, or raise EncoderError if it cannot be used."""
     try:
         device = torch.device(best_device() if name == "auto" else name)
         torch.empty(0, device=device)

@@ -1,4 +1,4 @@
-"""The location encoder: (lon, lat) to an embedding, with the weights of SatCLIP or our own."""
+"""The location encoder: from (lon, lat) to an embedding, with released or our own weights."""
 
 import copy
 import hashlib
@@ -21,32 +21,32 @@ from ..errors import EncoderError
 from ..geo.coordinates import check_coordinates
 from ._checkpoints import download, read_weights, write_weights
 from ._siren import Hyperparameters, Siren
-from .deterministic import one_thread_each
-from .devices import best_device, device_of
+from .deterministic import single_threaded
+from .devices import best_device, open_device
 from .spherical_harmonics import real_harmonics
 
 __all__ = ["BUNDLED", "Encoder", "Hyperparameters", "Siren", "best_device", "unit_half"]
 
 BUNDLED = ("bluemarble",)
-_ROWS_AT_ONCE = 2048  # what is normalised at a time stays in cache
+_ROWS_AT_ONCE = 2048  # rows normalized at a time, so that they stay in the CPU cache
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
 class Encoder:
-    """A location encoder: ``encode(lon, lat)`` gives the raw embedding of any point on Earth.
+    """A location encoder: ``encode(lon, lat)`` returns the raw embedding of any point on Earth.
 
-    Make one with :meth:`load`, or from a trained network.
+    Create one with :meth:`load`, or from a trained network.
 
     Parameters
     ----------
     network : Siren
-        The weights, in the precision they were stored in.
+        The network, in the precision of its file.
     hyperparameters : Hyperparameters
-        The geometry that the weights have.
+        Hyperparameters of the network.
     name : str
-        What to call it, such as ``bluemarble``.
+        Name of the encoder, such as ``bluemarble``.
     origin : dict of str
-        Where it came from, for the manifest: a file, or a Hub repository and revision.
+        Source of the weights, for the manifest: a file, or a Hub repository and revision.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Encoder:
 
     @property
     def sha256(self) -> str:
-        """A fingerprint of the weights, whichever file they came in."""
+        """SHA-256 of the weights and hyperparameters, independent of the file format."""
         digest = hashlib.sha256(json.dumps(asdict(self.hyperparameters), sort_keys=True).encode())
         for key, tensor in sorted(self.network.state_dict().items()):
             digest.update(key.encode() + tensor.to(torch.float64).cpu().contiguous().numpy().tobytes())
@@ -75,13 +75,14 @@ class Encoder:
 
     @classmethod
     def load(cls, source: str | Path) -> Self:
-        """Return the encoder that ``source`` names.
+        """Load an encoder.
 
         Parameters
         ----------
         source : str or Path
-            ``bluemarble``, which ships with the package; a ``.safetensors`` file of ours; a released Lightning
-            ``.ckpt``; or a Hub repository, ``ORG/MODEL`` or ``ORG/MODEL@REVISION``, which is downloaded once.
+            ``bluemarble``, which is part of the package; a ``.safetensors`` file; a ``.ckpt`` file as released by
+            SatCLIP; or a repository on the Hugging Face Hub, ``ORG/MODEL`` or ``ORG/MODEL@REVISION``, which is
+            downloaded once.
 
         Returns
         -------
@@ -90,8 +91,8 @@ class Encoder:
         Raises
         ------
         EncoderError
-            If there is no such encoder, it cannot be fetched, or the file is not one. A checkpoint whose pickle asks
-            for code to run is refused, and the code is not run.
+            If the encoder does not exist, cannot be downloaded or is not valid. Checkpoints whose pickle contains code
+            are refused, and the code is not run.
         """
         text = str(source)
         if text in BUNDLED:
@@ -116,12 +117,12 @@ class Encoder:
         return cls(network, hyperparameters, name=own_name or name, origin=origin)
 
     def save(self, path: str | Path) -> None:
-        """Write the encoder as a ``.safetensors`` file that :meth:`load` reads, in the precision it has.
+        """Write the encoder to a ``.safetensors`` file for :meth:`load`, in its own precision.
 
         Raises
         ------
         OutputError
-            If it cannot be written there.
+            If the file cannot be written.
         """
         write_weights(Path(path), self.network, self.hyperparameters, self.name)
 
@@ -134,46 +135,46 @@ class Encoder:
         device: str = "cpu",
         precision: str = "float32",
     ) -> NDArray[np.float32]:
-        """Return the raw embedding of each point, as the released model gives it.
+        """Return the raw embedding of each point, as the released model computes it.
 
         Parameters
         ----------
         lon, lat : float or (n,) array
             Degrees; lon in [-180, 360], lat in [-90, 90].
         batch_size : int
-            Points at a time. On a CPU about a thousand keeps the harmonics in cache; on a GPU take 65,536 or more.
+            Points per batch. On a CPU, about 1,000 keeps the harmonics in cache; on a GPU, use 65,536 or more.
         device : str
-            ``cpu``, ``cuda``, ``cuda:1``, or ``auto``: a CUDA device where there is one.
+            ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` for a CUDA device if available.
         precision : {"float32", "float64"}
-            Of the network; the harmonics are float64 either way. float32 differs by about 4e-6.
+            Precision of the network; harmonics are always computed in float64. float32 differs by about 4e-6.
 
         Returns
         -------
         (n, dim) float32
-            In the order of the input. Not normalised.
+            In the order of the input; not normalized.
 
         Raises
         ------
         CoordinateError
             If a coordinate is missing, not finite or out of range.
         EncoderError
-            If there is no such device, or another option cannot be.
+            If the device cannot be used, or another option is invalid.
         """
         lon, lat = check_coordinates(lon, lat)
         batch_size = check_whole_number("batch_size", batch_size, error=EncoderError)
         if precision not in ("float32", "float64"):
             raise EncoderError(f"precision is {precision!r}; expected float32 or float64.")
         dtype = torch.float32 if precision == "float32" else torch.float64
-        where = device_of(device)
-        network = copy.deepcopy(self.network).to(where, dtype)
+        torch_device = open_device(device)
+        network = copy.deepcopy(self.network).to(torch_device, dtype)
         out = np.empty((lon.size, self.dim), dtype=np.float32)
 
         def encode_from(start: int) -> None:
             rows = slice(start, start + batch_size)
             with torch.inference_mode():
                 harmonics = real_harmonics(
-                    torch.from_numpy(lon[rows]).to(where),
-                    torch.from_numpy(lat[rows]).to(where),
+                    torch.from_numpy(lon[rows]).to(torch_device),
+                    torch.from_numpy(lat[rows]).to(torch_device),
                     self.hyperparameters.legendre_polys,
                     self.hyperparameters.harmonics_calculation,
                     dtype=dtype,
@@ -181,7 +182,7 @@ class Encoder:
                 out[rows] = network(harmonics.T).to(torch.float32).cpu().numpy()
 
         starts = range(0, lon.size, batch_size)
-        if where.type == "cpu" and len(starts) > 1 and torch.get_num_threads() > 1:
+        if torch_device.type == "cpu" and len(starts) > 1 and torch.get_num_threads() > 1:
             _each_on_one_thread(encode_from, starts)
         else:
             for start in starts:
@@ -190,35 +191,35 @@ class Encoder:
 
 
 def _each_on_one_thread(work: Callable[[int], None], items: Sequence[int]) -> None:
-    """Run work side by side on as many threads as torch has, each of them alone at its own batch.
+    """Call a function for each item on as many threads as torch has; each thread works on its own batch.
 
-    Torch's way, all threads at one batch, waits at a barrier after every operation: on a busy two-core machine that
-    was measured eight times slower than one thread.
+    By default, torch uses all threads for one batch and synchronizes them after every operation: on a busy two-core
+    machine that was measured eight times slower than a single thread.
     """
-    with one_thread_each() as threads, ThreadPoolExecutor(threads) as pool:
+    with single_threaded() as threads, ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(work, items):
             pass
 
 
 def unit_half(raw: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return embeddings as an atlas stores them.
+    """Return embeddings normalized to unit length and rounded to half precision, as an atlas stores them.
 
     Parameters
     ----------
     raw : (n, dim) float32
-        As :meth:`Encoder.encode` gives them.
+        Raw embeddings, as :meth:`Encoder.encode` returns them.
 
     Returns
     -------
     embedding : (n, dim) float32
         Unit vectors, each value rounded to half precision.
     norm : (n,) float32
-        The length that was divided out.
+        Length of each raw embedding.
 
     Raises
     ------
     EncoderError
-        If an embedding is zero or not finite, and so has no direction.
+        If an embedding is zero or not finite, so that it has no direction.
     """
     norm, embedding = np.empty(len(raw)), torch.empty(raw.shape)
     for row in range(0, len(raw), _ROWS_AT_ONCE):

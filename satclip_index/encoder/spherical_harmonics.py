@@ -23,13 +23,13 @@ def real_harmonics(
     Parameters
     ----------
     lon, lat : (n,) float64
-        Degrees; any longitude, latitude in [-90, 90]. The result lives on their device.
+        Degrees; any longitude, latitude in [-90, 90]. The result is on the same device.
     legendre_polys : int
         L, the number of degrees l = 0 .. L-1; at least 1.
     convention : {"analytic", "closed-form"}
-        ``harmonics_calculation`` of the checkpoint. They differ by signs and, at m = 0, by a factor of pi.
+        ``harmonics_calculation`` of a checkpoint. The two differ by signs and, at m = 0, by a factor of pi.
     dtype : torch.dtype
-        What the result is stored in. Angles and recurrences are float64 whatever it is: float32 angles cost 2e-3 near
+        Type of the result. Angles and recurrences are always float64, since float32 angles cause errors of 2e-3 near
         the poles.
 
     Returns
@@ -40,18 +40,18 @@ def real_harmonics(
 
     Notes
     -----
-    Fully normalised associated Legendre functions by the forward column recurrence of Holmes and Featherstone (2002,
+    Fully normalized associated Legendre functions by the forward column recurrence of Holmes and Featherstone (2002,
     J. Geodesy 76, eq. 11-13): stable, without factorials, and defined at the poles. With
     Y = Y_l^|m|(colatitude 90 - lat, lon), Condon-Shortley phase included, and Re/Im for m >= 0 / m < 0:
 
-    - analytic: (-1)^l pi Re Y at m = 0, else (-1)^(l+m) sqrt(2) Re/Im Y. The pi is a slip in the released generator
-      (microsoft/satclip, spherical_harmonics_ylm.py); the released weights were trained with it.
+    - analytic: (-1)^l pi Re Y at m = 0, else (-1)^(l+m) sqrt(2) Re/Im Y. The factor pi is an error in the released
+      generator (microsoft/satclip, spherical_harmonics_ylm.py); the released weights were trained with it.
     - closed-form: (-1)^l Re Y at m = 0, else (-1)^l sqrt(2) Re/Im Y (spherical_harmonics_closed_form.py).
     """
     order = torch.arange(legendre_polys, dtype=torch.float64, device=lon.device)
     sin_lat, cos_lat = torch.sin(torch.deg2rad(lat.double())), torch.cos(torch.deg2rad(lat.double()))
     angle = order[:, None] * torch.deg2rad(lon.double())
-    # The sign (-1)^m of a convention and the sqrt(2) of real harmonics ride on the longitude factors.
+    # The sign (-1)^m of a convention and the sqrt(2) of real harmonics are applied to the longitude factors.
     factor = torch.full_like(order, math.sqrt(2.0))
     if convention == "closed-form":
         factor[1::2] *= -1.0
@@ -73,9 +73,9 @@ def real_harmonics(
                 last[:degree] * (rise * sin_lat), rise * fall, before[:degree], value=-1, out=current[:degree]
             )
             torch.mul(last[degree - 1], cos_lat * math.sqrt((2.0 * degree + 1.0) / (2.0 * degree)), out=current[degree])
-        centre, sign = degree * degree + degree, (-1.0) ** degree
+        center, sign = degree * degree + degree, (-1.0) ** degree
         signed = current[: degree + 1] * sign
-        features[centre : centre + degree + 1] = signed * cosines[: degree + 1]
-        features[centre - degree : centre] = (signed[1:] * sines[1 : degree + 1]).flip(0)
+        features[center : center + degree + 1] = signed * cosines[: degree + 1]
+        features[center - degree : center] = (signed[1:] * sines[1 : degree + 1]).flip(0)
         before, last, current = last, current, before
     return features

@@ -1,4 +1,4 @@
-"""An atlas in other forms: a DuckDB file, LanceDB tables, a PyTorch data set."""
+"""Exports of an atlas: a DuckDB file, LanceDB tables and a PyTorch data set."""
 
 import lazy_loader
 

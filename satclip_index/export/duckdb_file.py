@@ -1,4 +1,4 @@
-"""An atlas as one DuckDB file that needs nothing else: the cells, and SQL macros that ask them."""
+"""Export of an atlas to a DuckDB file with SQL macros, which any DuckDB can query without satclip-index."""
 
 import math
 import stat
@@ -20,7 +20,7 @@ from ..storage.manifest import Manifest
 from . import _h3_lattice
 
 SCHEMA = "geo"
-"""What the macros call the place they are in: a schema of the file, or the alias it is attached by."""
+"""The qualifier that macros use: a schema of the file, or the alias under which the file is attached."""
 
 _MEMORY = "512MB"
 _TABLES = ("cells", "atlas", "centers", "faces", "lattice", "percentiles")
@@ -35,29 +35,29 @@ def write_standalone(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Write some resolutions of an atlas as a DuckDB file, and return its path.
+    """Write resolutions of an atlas to a DuckDB file, and return its path.
 
     Parameters
     ----------
     root : Path
-        The atlas's folder.
+        Folder of the atlas.
     manifest : Manifest
-        What it holds.
+        Its manifest.
     path : Path
-        The file to make. It is written beside it, under a temporary name, and renamed when complete.
+        The new file; it is written under a temporary name and renamed when complete.
     res : int or sequence of int, optional
-        Which resolutions; all by default.
+        Resolutions to export; all by default.
     force : bool
-        Replace a file that is there.
+        Replace an existing file.
     progress : function of (done, total), optional
-        Called with the rows written so far and in all.
+        Called with the number of rows written and the total.
 
     Raises
     ------
     ResolutionError
-        If the atlas does not hold a resolution, or none is named.
+        If the atlas lacks a resolution, or the list is empty.
     AtlasExistsError
-        If there is such a file and ``force`` is not set.
+        If the file exists and ``force`` is not set.
     OutputError
         If it cannot be written.
     """
@@ -68,7 +68,7 @@ def write_standalone(
         open_database(partial, memory_limit=_MEMORY) as connection,
         query_errors(),
     ):
-        connection.execute("BEGIN")  # of what is appended in one transaction nothing is written twice
+        connection.execute("BEGIN")  # appending in one transaction writes nothing twice
         _add_cells(connection, root, manifest, resolutions, ProgressCounter(progress, total))
         _add_atlas(connection, manifest, resolutions)
         _add_lattice(connection, resolutions[-1])
@@ -95,7 +95,7 @@ def _add_cells(
 
 
 def _add_atlas(connection: Connection, manifest: Manifest, res: Sequence[int]) -> None:
-    """Say what made the cells, and lay the similarity of random pairs out as straight lines between quantiles."""
+    """Add a table about the atlas, and one of percentiles of similarity as line segments between quantiles."""
     connection.execute(
         "CREATE TABLE atlas (res UTINYINT, cells BIGINT, land_cells BIGINT, land_only BOOLEAN, dim INTEGER, "
         "encoder VARCHAR, encoder_sha256 VARCHAR, satclip_index_version VARCHAR)"
@@ -105,14 +105,14 @@ def _add_atlas(connection: Connection, manifest: Manifest, res: Sequence[int]) -
     )
     for r in res:
         entry = manifest.entry(r)
-        made = (manifest.encoder["name"], manifest.encoder["sha256"], manifest.libraries.get("satclip-index"))
+        source = (manifest.encoder["name"], manifest.encoder["sha256"], manifest.libraries.get("satclip-index"))
         connection.execute(
             "INSERT INTO atlas VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [r, entry.count, entry.land_count, manifest.land_only, manifest.dim, *made],
+            [r, entry.count, entry.land_count, manifest.land_only, manifest.dim, *source],
         )
         levels = np.asarray(entry.similarity_levels) * 100
         lows, first = np.unique(entry.similarity_quantiles, return_index=True)
-        last = np.append(first[1:], levels.size) - 1  # of equal quantiles the highest level counts
+        last = np.append(first[1:], levels.size) - 1  # equal quantiles take the highest level
         slope = np.append(levels[first[1:]] - levels[last[:-1]], 0.0)
         slope[:-1] /= np.diff(lows)
         lines = zip(lows, np.append(lows[1:], math.inf), levels[last], slope, strict=True)
@@ -124,7 +124,7 @@ def _add_atlas(connection: Connection, manifest: Manifest, res: Sequence[int]) -
 
 
 def _add_lattice(connection: Connection, finest: int) -> None:
-    """Add what cells are computed by, at every resolution up to the finest."""
+    """Add the tables for computing cells at each resolution up to the finest."""
     import pyarrow as pa
 
     shape, axes = _h3_lattice.faces(), "xyz"
@@ -133,7 +133,7 @@ def _add_lattice(connection: Connection, finest: int) -> None:
         f"CREATE TABLE faces (odd UTINYINT, face UTINYINT, {', '.join(f'{name} DOUBLE' for name in names)})"
     )
     for odd in (0, 1):
-        rows = np.hstack([shape.centre, shape.a[odd], shape.b[odd]]).tolist()
+        rows = np.hstack([shape.center, shape.a[odd], shape.b[odd]]).tolist()
         connection.executemany(
             f"INSERT INTO faces VALUES ({', '.join('?' * (2 + len(names)))})",
             [(odd, face, *row) for face, row in enumerate(rows)],
@@ -176,33 +176,35 @@ def _add_macros(connection: Connection, manifest: Manifest, res: Sequence[int], 
 
 
 def _schemas(path: Path) -> tuple[str, ...]:
-    """Return where the macros go; a file that DuckDB itself calls ``geo`` must have no schema of that name, too."""
+    """Return the schemas for macros; a file that DuckDB attaches as ``geo`` must not also have a schema ``geo``."""
     name = path.name.strip(".").split(".")[0]
-    return ("main",) if name.lower() == SCHEMA else (SCHEMA, "main")  # what a body names must be there already
+    return (
+        ("main",) if name.lower() == SCHEMA else (SCHEMA, "main")
+    )  # macro bodies refer to the first, so it must exist already
 
 
 @contextmanager
 def _partial_file(path: Path, force: bool) -> Iterator[Path]:
-    """Yield where to write; then rename it to ``path``, or remove it if something went wrong."""
-    path = path.absolute()  # what looks like an address of MotherDuck is a file, too
+    """Yield a temporary path; then rename it to ``path``, or remove it on an error."""
+    path = path.absolute()  # a relative name such as md:x would be an address of MotherDuck
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
         mode = 0
-    except (OSError, ValueError) as error:  # too long, say, or with a character that no name may have
+    except (OSError, ValueError) as error:  # such as a name that is too long, or has an invalid character
         raise OutputError(f"{str(path)[:80]!r} cannot be a file: {one_line(error)}.") from None
     if stat.S_ISDIR(mode):
         raise OutputError(f"{path} is a folder. Name a file, such as {path / 'geo.duckdb'}.")
     if mode and not stat.S_ISREG(mode):
         raise OutputError(f"{path} is a device or a pipe; DuckDB writes files only.")
     if mode and not force:
-        raise AtlasExistsError(f"There is a file {path} already. Replace it with --force, or name another.")
+        raise AtlasExistsError(f"{path} already exists. Replace it with --force, or name another file.")
     with atomic_path(path) as partial:
-        partial.unlink()  # DuckDB takes an empty file for a damaged one
+        partial.unlink()  # DuckDB reports an empty file as damaged
         try:
             yield partial
             for name in {path, path.resolve()}:
-                _log_of(name).unlink(missing_ok=True)  # DuckDB would replay the old file's
+                _log_of(name).unlink(missing_ok=True)  # DuckDB would replay the log of the old file
         except QueryError as error:
             raise OutputError(f"{path} could not be written: {error}") from None
         finally:
@@ -211,5 +213,5 @@ def _partial_file(path: Path, force: bool) -> Iterator[Path]:
 
 
 def _log_of(path: Path) -> Path:
-    """Return where DuckDB keeps what it has not yet written into a file."""
+    """Return the path of the write-ahead log of a database."""
     return path.with_name(f"{path.name}.wal")

@@ -1,4 +1,4 @@
-"""An atlas as LanceDB tables: the cells of each resolution, with indexes to search and to filter them by."""
+"""Export of an atlas to LanceDB: a table per resolution, with indexes for search and filters."""
 
 import json
 import re
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CellsOf = Callable[[int], "pa.RecordBatchReader"]
-"""Of a resolution, its cells as a stream."""
+"""Returns the cells of a resolution as a stream."""
 
 METADATA_KEY = "satclip_index"
-_PARENTS = (0, 1, 2)  # 122, 842 and 5,882 cells: a bitmap of each is small
+_PARENTS = (0, 1, 2)  # 122, 842 and 5,882 cells, so that bitmap indexes are small
 _SCHEMES = ("s3", "gs", "az")
 _FILE = "file:///"
 _NAME = re.compile(r"cells_\d+")
-_CODE_BITS = 4  # of a dimension; with 1 the re-ranking must look at three times as many rows for the same recall
-_CODE_DIM = 8  # LanceDB has such codes only for multiples of it
+_CODE_BITS = 4  # per dimension; with 1 bit, the same recall needs re-ranking of three times as many rows
+_CODE_DIM = 8  # LanceDB supports these codes only for multiples of 8 dimensions
 _TRIES, _PAUSE_S = 50, 0.1
 
 
 def table_name(res: int) -> str:
-    """Return what the table of a resolution is called."""
+    """Return the name of the table of a resolution."""
     return f"cells_{res}"
 
 
@@ -49,31 +49,31 @@ def write_lance(
     force: bool = False,
     progress: Progress | None = None,
 ) -> str:
-    """Write some resolutions of an atlas as LanceDB tables, and return what ``lancedb.connect`` takes to open them.
+    """Write resolutions of an atlas as LanceDB tables, and return the argument of ``lancedb.connect`` to open them.
 
     Parameters
     ----------
     manifest : Manifest
-        What the atlas holds.
+        Manifest of the atlas.
     cells_of : function
         Streams the cells of a resolution.
     destination : str or Path
-        A folder, written beside itself under a temporary name and renamed when complete; or a URL, ``s3://BUCKET/NAME``.
+        A folder, written under a temporary name and renamed when complete; or a URL, such as ``s3://BUCKET/NAME``.
     res : int or sequence of int, optional
-        Which resolutions; all by default.
+        Resolutions to export; all by default.
     force : bool
-        Replace such tables that are there.
+        Replace existing tables.
     progress : function of (done, total), optional
-        Called with the cells written so far and in all; a table's indexes are made after its last cell.
+        Called with the number of cells written and the total; the indexes of a table are built after its last cell.
 
     Raises
     ------
     ResolutionError
-        If the atlas does not hold a resolution, or none is named.
+        If the atlas lacks a resolution, or the list is empty.
     MissingExtraError
         If LanceDB is not installed.
     AtlasExistsError
-        If such tables are there and ``force`` is not set, or anything else is.
+        If tables exist and ``force`` is not set, or the folder contains anything else.
     OutputError
         If they cannot be written.
     """
@@ -85,21 +85,21 @@ def write_lance(
     text = str(destination)
     if "://" in text and not text.startswith(_FILE):
         url = _check_url(text)
-        with _one_line(url):
+        with _output_errors(url):
             database = lancedb.connect(url)
-            there = list(_names(database))
-            _check_free(url, there, force)
+            existing = list(_names(database))
+            _check_free(url, existing, force)
             for r in resolutions:
-                mode = "overwrite" if table_name(r) in there else "create"
+                mode = "overwrite" if table_name(r) in existing else "create"
                 _write_table(database, manifest, cells_of, r, counter, mode)
-            for name in set(there) - set(map(table_name, resolutions)):
+            for name in set(existing) - set(map(table_name, resolutions)):
                 database.drop_table(name)
         return url
     path = Path(unquote(text.removeprefix("file://")) if text.startswith(_FILE) else text)
     if path.name in ("", ".."):  # it could not be renamed into place
-        raise OutputError(f"{str(path)!r} does not name the folder to make. Name one, such as {path / 'atlas.lance'}.")
-    path = path.absolute()  # what looks like an address, md:x, is a folder, too
-    with _one_line(path), _folder(path, force) as partial:
+        raise OutputError(f"{str(path)!r} is not the name of a new folder. Name one, such as {path / 'atlas.lance'}.")
+    path = path.absolute()  # a relative name such as md:x could be read as an address
+    with _output_errors(path), _folder(path, force) as partial:
         database = lancedb.connect(partial)
         for r in resolutions:
             _write_table(database, manifest, cells_of, r, counter, "create")
@@ -109,7 +109,7 @@ def write_lance(
 def _write_table(
     database: Any, manifest: Manifest, cells_of: CellsOf, res: int, counter: ProgressCounter, mode: str
 ) -> None:
-    """Write the table of a resolution in one commit, and then its indexes."""
+    """Write the table of a resolution in one commit, then build its indexes."""
     import pyarrow as pa
     from lancedb.index import Bitmap, BTree, IvfRq, IvfSq
 
@@ -122,7 +122,7 @@ def _write_table(
             for batch in cells_of(res):
                 yield _as_row_batch(batch, schema, res, parents)
                 counter.add(batch.num_rows)
-        except BaseException as error:  # LanceDB, which reads this, would tell of it in its own words
+        except BaseException as error:  # LanceDB would wrap the error of this stream
             failure.append(error)
             raise
 
@@ -137,17 +137,17 @@ def _write_table(
         table.create_index(column, config=BTree())
     for column in ("land", *map(_parent_name, parents)):
         table.create_index(column, config=Bitmap())
-    coarse = manifest.dim % _CODE_DIM == 0
-    codes = IvfRq(distance_type="dot", num_bits=_CODE_BITS) if coarse else IvfSq(distance_type="dot")
+    has_codes = manifest.dim % _CODE_DIM == 0
+    codes = IvfRq(distance_type="dot", num_bits=_CODE_BITS) if has_codes else IvfSq(distance_type="dot")
     table.create_index("embedding", config=codes)
 
 
 def _schema(manifest: Manifest, res: int, parents: Sequence[int]) -> "pa.Schema":
-    """Return the columns of a table, and in their metadata what made them."""
+    """Return the schema of a table, with a description of the atlas in its metadata."""
     import pyarrow as pa
 
     entry = asdict(manifest.entry(res))
-    told = {
+    description = {
         "res": res,
         "cells": entry["count"],
         "land_cells": entry["land_count"],
@@ -168,10 +168,10 @@ def _schema(manifest: Manifest, res: int, parents: Sequence[int]) -> "pa.Schema"
         "land": pa.bool_(),
         "norm": pa.float32(),
         **{_parent_name(parent): pa.uint64() for parent in parents},
-        # Single precision, though the values are of half: LanceDB rounds a query to what the column holds.
+        # float32, although the values are float16: LanceDB rounds queries to the type of the column.
         "embedding": pa.list_(pa.float32(), manifest.dim),
     }
-    return pa.schema(columns, {METADATA_KEY: json.dumps(told, sort_keys=True)})
+    return pa.schema(columns, {METADATA_KEY: json.dumps(description, sort_keys=True)})
 
 
 def _as_row_batch(batch: "pa.RecordBatch", schema: "pa.Schema", res: int, parents: Sequence[int]) -> "pa.RecordBatch":
@@ -189,7 +189,7 @@ def _parent_name(res: int) -> str:
 
 
 def _names(database: Any) -> Iterator[str]:
-    """Yield the names of all tables of a database that are called as ours are."""
+    """Yield the names of all tables of a database that can be exports."""
     page = None
     while page is None or page.page_token:
         page = database.list_tables(page_token=page.page_token if page else None)
@@ -200,21 +200,21 @@ def _check_url(url: str) -> str:
     scheme, _, rest = url.partition("://")
     if scheme not in _SCHEMES or not rest.strip("/"):
         known = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
-        raise OutputError(f"{url[:80]!r} is not where tables can be; expected a folder, or a URL of {known}.")
+        raise OutputError(f"{url[:80]!r} is not supported; expected a folder, or a URL that starts with {known}.")
     return url
 
 
 def _check_free(where: str | Path, tables: Sequence[str], force: bool) -> None:
     if tables and not force:
         raise AtlasExistsError(
-            f"There is an atlas in LanceDB at {where} already ({', '.join(sorted(tables))}). "
-            "Replace it with --force, or name another place."
+            f"LanceDB tables already exist at {where} ({', '.join(sorted(tables))}). "
+            "Replace them with --force, or name another destination."
         )
 
 
 @contextmanager
 def _folder(path: Path, force: bool) -> Iterator[Path]:
-    """Yield where to write; then rename it to ``path``, or remove it if something went wrong."""
+    """Yield a temporary folder; then rename it to ``path``, or remove it on an error."""
     path = path.resolve() if path.is_symlink() else path
     _check_folder(path, force)
     partial = partial_path(path)
@@ -223,8 +223,8 @@ def _folder(path: Path, force: bool) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir()
         yield partial
-        for made in [*partial.rglob("*"), partial]:
-            sync(made)
+        for written in [*partial.rglob("*"), partial]:
+            sync(written)
         _check_folder(path, force)
         if path.exists() and not exchange(partial, path):
             path.rename(old)
@@ -237,12 +237,12 @@ def _folder(path: Path, force: bool) -> Iterator[Path]:
         with suppress(OSError, ValueError):
             if old.exists() and not path.exists():
                 old.rename(path)
-            _remove_for_good(partial)
+            _remove_repeatedly(partial)
         raise
 
 
-def _remove_for_good(folder: Path) -> None:
-    """Remove a folder that LanceDB's threads, told to stop, may still put a file into."""
+def _remove_repeatedly(folder: Path) -> None:
+    """Remove a folder into which threads of LanceDB may still write files while they stop."""
     for _ in range(_TRIES):
         shutil.rmtree(folder, ignore_errors=True)
         time.sleep(_PAUSE_S)
@@ -251,21 +251,23 @@ def _remove_for_good(folder: Path) -> None:
 
 
 def _check_folder(path: Path, force: bool) -> None:
-    """Raise AtlasExistsError if there is anything that is not to be replaced."""
+    """Raise AtlasExistsError if the path has anything that must not be replaced."""
     if not path.exists():
         return
     if not path.is_dir():
-        raise AtlasExistsError(f"{path} is a file; it is left alone. Name a folder.")
-    inside = [entry.name for entry in path.iterdir()]
-    tables = [name.removesuffix(".lance") for name in inside if name.endswith(".lance")]
-    if len(tables) < len(inside) or not all(map(_NAME.fullmatch, tables)):
-        raise AtlasExistsError(f"{path} holds something other than tables of an atlas; it is left alone. Name another.")
+        raise AtlasExistsError(f"{path} is a file, so it is not replaced. Name a folder.")
+    names = [entry.name for entry in path.iterdir()]
+    tables = [name.removesuffix(".lance") for name in names if name.endswith(".lance")]
+    if len(tables) < len(names) or not all(map(_NAME.fullmatch, tables)):
+        raise AtlasExistsError(
+            f"{path} contains more than exported tables, so it is not replaced. Name another folder."
+        )
     _check_free(path, tables, force)
 
 
 @contextmanager
-def _one_line(where: str | Path) -> Iterator[None]:
-    """Raise what the file system or LanceDB says as OutputError."""
+def _output_errors(where: str | Path) -> Iterator[None]:
+    """Raise errors of the file system and of LanceDB as OutputError."""
     try:
         yield
     except SatclipIndexError:

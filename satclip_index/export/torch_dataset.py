@@ -17,24 +17,24 @@ Sample = dict[str, torch.Tensor]
 
 
 class CellDataset(Dataset[Sample]):
-    """The cells of a resolution, by number; :meth:`Atlas.dataset` makes one.
+    """The cells of a resolution as a map-style data set; see :meth:`Atlas.dataset`.
 
     Parameters
     ----------
     root : Path
         Folder of the atlas.
     res : int
-        One of its resolutions.
+        A resolution of the atlas.
     land : bool, optional
-        Only cells whose centre is land, or only those whose centre is not.
+        Only cells with their center on land if True, only ocean cells if False.
 
     Notes
     -----
-    Vectors are mapped into memory, not loaded. A copy that is sent to a worker process opens the atlas there.
+    Embeddings are memory-mapped, not loaded. Worker processes open the atlas themselves.
 
     Examples
     --------
-    A ``DataLoader`` takes it as it is. The fastest way is to ask for whole batches, which need not be collated:
+    The data set works in a ``DataLoader`` without options. The fastest way is to read whole batches, without collation:
 
     >>> from torch.utils.data import BatchSampler, DataLoader, RandomSampler
     >>> batches = BatchSampler(RandomSampler(data), 4096, drop_last=False)    # doctest: +SKIP
@@ -56,20 +56,20 @@ class CellDataset(Dataset[Sample]):
         return self._index.cells[self._rows]
 
     def __getitem__(self, i: int | slice | Sequence[int] | NDArray[np.int64] | torch.Tensor) -> Sample:
-        """Return a cell, or the cells of several numbers as a batch.
+        """Return one cell, or several as a batch.
 
         Returns
         -------
         dict
-            ``embedding``, float32 (dim,), a unit vector; ``lon`` and ``lat`` of the centre, float64 degrees; ``cell``,
-            int64, the bits of the H3 cell; ``land``, bool. All have a first axis of n for n numbers.
+            ``embedding``, float32 (dim,), a unit vector; ``lon`` and ``lat`` of the center, float64 degrees; ``cell``,
+            int64, the bits of the H3 cell; ``land``, bool. In a batch of n, all have a first axis of n.
         """
         rows = self._rows[i if isinstance(i, int | slice) else np.asarray(i, dtype=np.int64)]
         batch = self._batch(np.atleast_1d(rows))
         return batch if np.ndim(rows) else {name: values[0] for name, values in batch.items()}
 
     def __getitems__(self, numbers: Sequence[int]) -> list[Sample]:
-        """Return the cells of some numbers, one by one, as a ``DataLoader`` that collates them wants."""
+        """Return several cells as a list, for a ``DataLoader`` that collates them."""
         batch = self[numbers]
         return [
             dict(zip(batch, values, strict=True))

@@ -1,4 +1,4 @@
-"""Geography: coordinates, the H3 grid, the sphere, areas, places and their names, the land mask."""
+"""Geography: coordinates, H3 cells, distances, areas, places, a gazetteer and the land mask."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The check that every longitude and latitude passes at the door."""
+"""Validation of longitudes and latitudes."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,12 +10,12 @@ LAT_RANGE = (-90, 90)
 
 
 def check_coordinates(lon: ArrayLike, lat: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return ``lon, lat`` as float64 vectors, or raise naming the first row that is not a point on Earth.
+    """Return ``lon, lat`` as float64 vectors, or raise an error that names the first row out of range.
 
     Parameters
     ----------
     lon : float or (n,) array
-        Degrees in [-180, 360]; values above 180 are wrapped, as in climate grids.
+        Degrees in [-180, 360]; values above 180, as in climate grids, are wrapped.
     lat : float or (n,) array
         Degrees in [-90, 90].
 
@@ -34,7 +34,9 @@ def check_coordinates(lon: ArrayLike, lat: ArrayLike) -> tuple[NDArray[np.float6
     except (TypeError, ValueError) as error:
         raise CoordinateError(f"Longitudes and latitudes must be numbers, in degrees: {error}.") from None
     if lon.ndim != 1 or lon.shape != lat.shape:
-        raise CoordinateError(f"lon and lat must be vectors of one length; got shapes {lon.shape} and {lat.shape}.")
+        raise CoordinateError(
+            f"lon and lat must be vectors of the same length; got shapes {lon.shape} and {lat.shape}."
+        )
     for values, name, low, high in ((lat, "latitudes", *LAT_RANGE), (lon, "longitudes", *LON_RANGE)):
         bad = np.flatnonzero(~_within(values, (low, high)))  # the negation also catches NaN
         if bad.size:

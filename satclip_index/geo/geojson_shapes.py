@@ -1,4 +1,4 @@
-"""GeoJSON read as shapes on a plane that ends at the antimeridian."""
+"""Reading GeoJSON as shapes in the plane of lon and lat, cut at the antimeridian."""
 
 import json
 import math
@@ -26,21 +26,21 @@ def read_shape(source: Path | dict[str, Any]) -> "BaseGeometry":
     Returns
     -------
     shapely geometry
-        Points, or polygons with lon in [-180, 180]. A ring that steps across the antimeridian is cut there; one that
-        goes round a pole is closed over it. Ring orientation does not matter.
+        Points, or polygons with lon in [-180, 180]. A ring that crosses the antimeridian is cut there; a ring around a
+        pole is closed over it. Ring orientation does not matter.
 
     Raises
     ------
     PlaceError
-        If it cannot be read, holds anything but points alone or polygons alone, or no area.
+        If the document cannot be read, has geometries other than only points or only polygons, or has no area.
 
     Notes
     -----
-    RFC 7946 asks that a geometry which crosses the antimeridian be cut there, but most software leaves it uncut: a
-    ring from 170 to -170. So an edge that spans more than 180 degrees of longitude goes the short way, over the
-    antimeridian. As ring orientation must not matter, an uncut box from -170 to 170 is the very same list of points,
-    and is taken for the narrow one, too. To draw a wide one, give its long edges a vertex on the way, or use
-    :class:`satclip_index.geo.areas.Box`. A box over a whole turn, -180 to 180, is meant as drawn.
+    RFC 7946 requires geometries that cross the antimeridian to be cut there, but most software leaves them uncut, such
+    as a ring from 170 to -170. So an edge that spans more than 180 degrees of longitude takes the short way, over the
+    antimeridian. Since ring orientation does not matter, an uncut box from -170 to 170 is the same list of points, and
+    is also read as the narrow box. For a wide box, add a vertex to its long edges, or use
+    :class:`satclip_index.geo.areas.Box`. A box of a full turn, -180 to 180, is read as it is.
     """
     import shapely
     from shapely.errors import ShapelyError
@@ -57,7 +57,7 @@ def read_shape(source: Path | dict[str, Any]) -> "BaseGeometry":
     kinds = {part.geom_type for part in parts}
     if kinds not in ({"Point"}, {"Polygon"}):
         raise PlaceError(
-            f"{name} holds {', '.join(sorted(kinds)) or 'nothing'}; expected points alone, or polygons alone."
+            f"{name} contains {', '.join(sorted(kinds)) or 'no geometry'}; expected only points, or only polygons."
         )
     points = shapely.get_coordinates(parts)
     if not (np.abs(points[:, 0]) <= 360).all() or not (np.abs(points[:, 1]) <= 90).all():
@@ -66,42 +66,42 @@ def read_shape(source: Path | dict[str, Any]) -> "BaseGeometry":
         return shapely.MultiPoint(parts)
     area = shapely.union_all([_on_the_plane(part) for part in parts])
     if area.is_empty:
-        raise PlaceError(f"{name} holds polygons of no area.")
+        raise PlaceError(f"The polygons in {name} have no area.")
     return area
 
 
-def holds_points(shape: "BaseGeometry", lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return whether each point, (n,) degrees, lies in a shape or on its edge."""
+def contains_points(shape: "BaseGeometry", lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return whether each point, (n,) degrees, is inside a shape or on its edge."""
     import shapely
 
     shapely.prepare(shape)
-    held: NDArray[np.bool_] = shapely.intersects_xy(shape, lon, lat)
-    return held
+    inside: NDArray[np.bool_] = shapely.intersects_xy(shape, lon, lat)
+    return inside
 
 
-def lines_of(shape: "BaseGeometry") -> list[NDArray[np.float64]]:
-    """Return the rings of polygons, (n, 2) degrees each; nothing for points."""
+def ring_coordinates(shape: "BaseGeometry") -> list[NDArray[np.float64]]:
+    """Return the rings of polygons, (n, 2) degrees each; none for points."""
     import shapely
 
     return [shapely.get_coordinates(ring) for ring in shapely.get_rings(shapely.get_parts([shape]))]
 
 
-def boxes_against(
+def compare_boxes(
     shape: "BaseGeometry",
     west: NDArray[np.float64],
     south: NDArray[np.float64],
     east: NDArray[np.float64],
     north: NDArray[np.float64],
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return whether each box of degrees, all (n,), lies wholly in a shape, edges included, and wholly outside it."""
+    """Return whether each box, (n,) degrees, is entirely inside a shape, edges included, and entirely outside it."""
     import shapely
 
     shapely.prepare(shape)
     boxes = shapely.box(west, south, east, north)
-    met = shapely.intersects(shape, boxes)
+    touched = shapely.intersects(shape, boxes)
     inside = np.zeros(boxes.shape, dtype=bool)
-    inside[met] = shapely.covers(shape, boxes[met])
-    return inside, ~met
+    inside[touched] = shapely.covers(shape, boxes[touched])
+    return inside, ~touched
 
 
 def _geometries(document: dict[str, Any]) -> list[dict[str, Any]]:
@@ -117,13 +117,13 @@ def _geometries(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _on_the_plane(polygon: Any) -> "BaseGeometry":
-    """Return a polygon with its rings unwound, cut at the antimeridian and shifted back."""
+    """Return a polygon with unwrapped rings, cut at the antimeridian, with lon in [-180, 180]."""
     import shapely
     from shapely.affinity import translate
 
-    outer = _unwound(polygon.exterior)
+    outer = _unwrapped(polygon.exterior)
     for hole in polygon.interiors:
-        ring = _unwound(hole)
+        ring = _unwrapped(hole)
         for shift in (-360, 0, 360):
             outer = outer.difference(translate(ring, shift))
     if outer.is_empty:
@@ -134,16 +134,16 @@ def _on_the_plane(polygon: Any) -> "BaseGeometry":
     return shapely.union_all(shifted).intersection(shapely.box(-180, -90, 180, 90))
 
 
-def _unwound(ring: Any) -> "BaseGeometry":
-    """Return the area of a ring whose longitudes are made to step by at most half a turn.
+def _unwrapped(ring: Any) -> "BaseGeometry":
+    """Return the area of a ring after unwrapping its longitudes to steps of at most 180 degrees.
 
-    A ring that ends a whole turn from where it began goes round a pole: the one on whose side of the equator it lies.
+    A ring that ends a full turn away from its start goes around a pole: the pole of its hemisphere.
     """
     import shapely
 
     points = shapely.get_coordinates(ring)
     steps = np.diff(points[:, 0])
-    if not _is_meant_as_drawn(steps, points[:, 0]):
+    if not _spans_full_turn(steps, points[:, 0]):
         steps = np.where(np.abs(steps) > 180, (steps + 180) % 360 - 180, steps)
     lon = points[0, 0] + np.concatenate([[0.0], np.cumsum(steps)])
     lat = points[:, 1]
@@ -154,11 +154,11 @@ def _unwound(ring: Any) -> "BaseGeometry":
     return shapely.make_valid(shapely.Polygon(np.column_stack([lon, lat])))
 
 
-def _is_meant_as_drawn(steps: NDArray[np.float64], lon: NDArray[np.float64]) -> bool:
-    """Return whether a ring spans a whole turn of longitudes on purpose, as the box [-180, 180] does.
+def _spans_full_turn(steps: NDArray[np.float64], lon: NDArray[np.float64]) -> bool:
+    """Return whether a ring intentionally spans 360 degrees of longitude, as the box [-180, 180] does.
 
-    A ring round a pole does not: where it has a vertex at both -180 and 180, one step leads from one to the other, and
-    the ring does not run along the antimeridian before and after it.
+    A ring around a pole does not: where it has vertices at both -180 and 180, a single step connects them, and the ring
+    does not follow the antimeridian before and after it.
     """
     if lon.max() - lon.min() < 360:
         return False

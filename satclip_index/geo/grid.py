@@ -1,4 +1,4 @@
-"""H3 cells, their centres, their ancestors and the rows they take in a sorted array of cells."""
+"""H3 cells: their centers, boundaries, areas, ancestors and descendants."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -68,7 +68,7 @@ def are_cells(values: NDArray[np.uint64]) -> NDArray[np.bool_]:
 
 
 def cell_count(res: int) -> int:
-    """Return how many cells cover the Earth at a resolution: 2 + 120 * 7^res."""
+    """Return the number of cells of a resolution: 2 + 120 * 7^res."""
     return 2 + 120 * int(7 ** check_res(res))
 
 
@@ -83,17 +83,17 @@ def cells_at(res: int) -> Cells:
     Returns
     -------
     (2 + 120 * 7**res,) uint64
-        Ascending by id, so the descendants of any cell are one run.
+        Ascending, so that the descendants of any cell are consecutive.
     """
     return descendants(_base_cells(), check_res(res))
 
 
 @lru_cache(maxsize=MAX_RES + 1)
 def shard_roots(res: int) -> tuple[Cells, ...]:
-    """Return the ancestors whose descendants are each shard of a resolution, in row order.
+    """Return, for each shard of a resolution in row order, the ancestors whose descendants it has.
 
-    A shard is one Parquet file, and the unit in which an atlas is built: consecutive base cells until about 32,768 rows
-    are together; or, at res 7 and finer, one cell six resolutions up, of 117,649 rows at most.
+    A shard is one Parquet file and the unit of building. Up to res 6 it has consecutive base cells, for about 32,768
+    rows. At res 7 and finer, it has one cell six resolutions coarser, for at most 117,649 rows.
     """
     if res > _FINEST_OF_BASE_CELLS:
         return tuple(cells_at(res - _FINEST_OF_BASE_CELLS)[:, None])
@@ -104,17 +104,20 @@ def shard_roots(res: int) -> tuple[Cells, ...]:
 
 
 def descendants(cells: Cells, res: int) -> Cells:
-    """Return the cells of a resolution that descend from distinct cells, none finer nor inside another, ascending."""
+    """Return the descendants of cells at a resolution, ascending.
+
+    The cells must be distinct, not finer than ``res``, and none a descendant of another.
+    """
     return np.sort(np.asarray(h3.uncompact_cells(cells, res), dtype=np.uint64))
 
 
 def descendant_count(cells: Cells, res: int) -> int:
-    """Return how many cells :func:`descendants` would."""
+    """Return the number of cells that :func:`descendants` returns."""
     return sum(int(h3.cell_to_children_size(cell, res)) for cell in cells)
 
 
 def ancestors(cells: Cells, res: int) -> Cells:
-    """Return, for each cell, the cell of a coarser (or the same) resolution that it descends from, in order.
+    """Return the ancestor of each cell at a coarser or the same resolution.
 
     Parameters
     ----------
@@ -131,7 +134,7 @@ def ancestors(cells: Cells, res: int) -> Cells:
 
 
 def descendants_of_each(cells: Cells, res: int) -> tuple[NDArray[np.int64], Cells]:
-    """Return the cells of a resolution that descend from each cell, in the order of the cells, ascending within each.
+    """Return the descendants of each cell at a resolution: in the order of the cells, ascending for each.
 
     Parameters
     ----------
@@ -143,7 +146,7 @@ def descendants_of_each(cells: Cells, res: int) -> tuple[NDArray[np.int64], Cell
     Returns
     -------
     row : (m,) int64
-        The position in ``cells`` of what each descends from.
+        Position in ``cells`` of the ancestor of each descendant.
     cell : (m,) uint64
     """
     paired = h3ronpy.change_resolution_paired(cells, res)
@@ -164,7 +167,7 @@ def cell_res(cells: Cells) -> NDArray[np.int64]:
 
 
 def cell_centers(cells: Cells) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the centre of each cell.
+    """Return the center of each cell.
 
     Parameters
     ----------
@@ -186,7 +189,7 @@ def cell_centers(cells: Cells) -> tuple[NDArray[np.float64], NDArray[np.float64]
 
 
 def cell_boundaries(cells: Cells) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Return the vertices of each cell, counter-clockwise, the first not repeated.
+    """Return the vertices of each cell, counterclockwise, without repeating the first.
 
     Parameters
     ----------
@@ -196,10 +199,10 @@ def cell_boundaries(cells: Cells) -> tuple[NDArray[np.float64], NDArray[np.float
     Returns
     -------
     lon, lat : (v,) float64
-        Degrees; lon in [-180, 180], on either side of the antimeridian for a cell across it.
+        Degrees; lon in [-180, 180], also for cells that cross the antimeridian.
     start : (n + 1,) int64
-        Those of cell i are ``start[i] .. start[i + 1] - 1``: six, five for a pentagon, and more where the cell lies
-        over an edge of H3's icosahedron.
+        The vertices of cell i are ``start[i] .. start[i + 1] - 1``: six, five for a pentagon, and more where the cell
+        crosses an edge of the icosahedron of H3.
 
     Raises
     ------
@@ -213,7 +216,7 @@ def cell_boundaries(cells: Cells) -> tuple[NDArray[np.float64], NDArray[np.float
 
 
 def cell_areas_km2(cells: Cells) -> NDArray[np.float64]:
-    """Return the area of each cell, (n,) float64 square kilometres, on H3's sphere of radius 6371.007 km."""
+    """Return the area of each cell, (n,) float64 square kilometers, on H3's sphere of radius 6371.007 km."""
     return _numpy(h3ronpy.cells_area_km2(check_cells(cells)), np.float64)
 
 
@@ -232,7 +235,7 @@ def adjacent_pairs(cells: Cells) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """
     disks = h3ronpy.grid_disk_distances(check_cells(cells), 1, flatten=True)
     neighbors = _numpy(disks["cell"], np.uint64)
-    a = np.cumsum(_numpy(disks["k"], np.int64) == 0) - 1  # each disk begins with its middle
+    a = np.cumsum(_numpy(disks["k"], np.int64) == 0) - 1  # each disk starts with its center
     order = np.argsort(cells)
     b = order[np.minimum(np.searchsorted(cells, neighbors, sorter=order), cells.size - 1)]
     once = (cells[b] == neighbors) & (a < b)
@@ -240,7 +243,7 @@ def adjacent_pairs(cells: Cells) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def cells_of_points(lon: ArrayLike, lat: ArrayLike, res: int) -> Cells:
-    """Return the cell of a resolution that each point lies in.
+    """Return the cell of a resolution that contains each point.
 
     Parameters
     ----------
@@ -263,12 +266,12 @@ def cells_of_points(lon: ArrayLike, lat: ArrayLike, res: int) -> Cells:
 
 
 def cell_to_text(cell: int | np.uint64) -> str:
-    """Return a cell as lower-case hexadecimal text, as every H3 library writes it."""
+    """Return a cell as lower-case hexadecimal text, as in other H3 libraries."""
     return f"{int(cell):x}"
 
 
 def text_to_cell(text: str) -> int:
-    """Return the cell that hexadecimal text stands for, or raise InvalidCellError."""
+    """Return a cell from hexadecimal text, or raise InvalidCellError."""
     try:
         value = int(text, 16)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Which points are land."""
+"""The land mask."""
 
 import zipfile
 from functools import lru_cache
@@ -14,7 +14,7 @@ _BLOCK_BYTES = 1 << 18
 
 
 class _Mask(NamedTuple):
-    """The mask by runs: its pixels, row after row, change between sea and land at ``changes``; it begins as sea."""
+    """The run-length encoded mask: pixels in row order, starting as sea, switch between sea and land at ``changes``."""
 
     lat: NDArray[np.float64]
     lon: NDArray[np.float64]
@@ -22,12 +22,12 @@ class _Mask(NamedTuple):
 
 
 def is_land(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return whether each point, (n,) degrees, is land by the one-kilometre GLOBE mask; lakes and ice are land.
+    """Return whether each point, (n,) degrees, is land in the GLOBE mask of one kilometer; lakes and ice are land.
 
     Notes
     -----
-    The answers are those of ``global_land_mask.globe.is_land``, but importing that holds 0.9 GB: one byte for every
-    pixel. They make 0.8 million runs of land and sea, read here in about two seconds, once per process.
+    Results equal those of ``global_land_mask.globe.is_land``, whose import takes 0.9 GB of memory: one byte per pixel.
+    This function reads the same file as 0.8 million runs of land and sea, in about two seconds once per process.
     """
     lon = np.clip(lon, -180.0, np.nextafter(180.0, 0.0))  # the mask has no column for 180 itself
     mask = _installed_mask()
@@ -42,14 +42,14 @@ def is_land(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bo
 
 @lru_cache(maxsize=1)
 def _installed_mask() -> _Mask | None:
-    """Return the mask that global-land-mask has installed, found without importing that."""
+    """Return the mask from the installed files of global-land-mask, without importing it."""
     spec = find_spec("global_land_mask")
     folders = (spec and spec.submodule_search_locations) or [""]
     return _read_mask(Path(folders[0]) / _FILE_NAME)
 
 
 def _read_mask(path: Path) -> _Mask | None:
-    """Return the mask in a file, of which no more than a block is in memory, or None if its layout is another."""
+    """Read the mask from a file, one block at a time; return None if the file has another layout."""
     try:
         with zipfile.ZipFile(path) as archive:
             with archive.open("lat.npy") as member:
@@ -72,7 +72,7 @@ def _read_mask(path: Path) -> _Mask | None:
 
 
 def _positions(degrees: NDArray[np.float64], axis: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the row or column of each coordinate, by the very arithmetic of global-land-mask."""
+    """Return the row or column of each coordinate, computed exactly as in global-land-mask."""
     inside = np.clip(degrees, axis.min(), axis.max())
     positions: NDArray[np.int64] = ((inside - axis[0]) / (axis[1] - axis[0])).astype(np.int64)
     return positions

@@ -1,4 +1,4 @@
-"""Whatever a person calls a place (a city, a cell, lon,lat, a GeoJSON file), made one thing."""
+"""Places: a city, an H3 cell, lon,lat or GeoJSON, as one type."""
 
 import math
 import os
@@ -33,8 +33,8 @@ _FILE_SUFFIXES = (".geojson", ".json")
 class Place:
     """A place on Earth: points, one cell, or an area.
 
-    Exactly one of ``points``, ``cell`` and ``area`` is set. ``label`` says what it was taken for, ``note`` what else
-    it could have been; ``weight`` is what it counts beside other examples.
+    Exactly one of ``points``, ``cell`` and ``area`` is set. ``label`` describes the place, ``note`` lists other matches
+    of its name, and ``weight`` is its weight among several examples.
     """
 
     label: str
@@ -47,7 +47,7 @@ class Place:
 
     @classmethod
     def of(cls, value: Any) -> "Place":
-        """Return the place that a value stands for.
+        """Return the place that a value describes.
 
         Parameters
         ----------
@@ -58,9 +58,9 @@ class Place:
         Raises
         ------
         PlaceError
-            If it stands for none.
+            If the value is not a place.
         CoordinateError, InvalidCellError
-            If it is a pair that is not on Earth, or an integer that is not a cell.
+            If a pair is out of range, or an integer is not a cell.
         """
         if isinstance(value, Place):
             return value
@@ -80,16 +80,16 @@ class Place:
         )
 
     def weighted(self, weight: float) -> "Place":
-        """Return the place with another weight: a number above 0."""
+        """Return the place with another weight, which must be above 0."""
         if not 0 < weight < math.inf:
             raise PlaceError(f"{self.label} has a weight of {weight:g}; expected a number above 0, such as Nairobi:2.")
         return replace(self, weight=weight)
 
     def cells(self, res: int) -> grid.Cells:
-        """Return the cells of a resolution that make up the place, ascending: at least one.
+        """Return the cells of the place at a resolution, ascending; at least one.
 
-        A point is the cell it lies in; a coarser cell is its descendants, a finer one its ancestor; an area is the
-        cells whose centres it covers, or, where it is too small to cover any, the cell it lies in.
+        A point gives the cell that contains it; a coarser cell gives its descendants, a finer cell its ancestor. An
+        area gives the cells whose center is inside, or the cell that contains it if there are none.
         """
         if res not in self._cells:
             self._cells[res] = self._cells_at(res)
@@ -111,11 +111,11 @@ class Place:
         return grid.cells_of_points(point.x, point.y, res)
 
     def locations(self, res: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return where the place is, (n,) lon and lat: its points, or the centres of its cells."""
+        """Return the points of the place, or the centers of its cells, as lon and lat, (n,) degrees."""
         return self.points if self.points is not None else grid.cell_centers(self.cells(res))
 
     def describe(self, res: int) -> str:
-        """Return one line saying what the place was taken for at a resolution."""
+        """Return a one-line description of the place and its cells at a resolution."""
         cells = self.cells(res)
         which = f"cell {grid.cell_to_text(cells[0])}" if cells.size == 1 else f"{cells.size:,} cells of res {res}"
         weight = "" if self.weight == 1 else f", weight {self.weight:g}"
@@ -123,7 +123,7 @@ class Place:
 
 
 def format_lonlat(lon: float, lat: float) -> str:
-    """Return a point as people read it: ``36.82 E 1.29 S``."""
+    """Return a point as text, such as ``36.82 E 1.29 S``."""
     return f"{abs(lon):.2f} {'W' if lon < 0 else 'E'} {abs(lat):.2f} {'S' if lat < 0 else 'N'}"
 
 
@@ -148,11 +148,11 @@ def _from_point(lon: Any, lat: Any, name: str = "", note: str = "") -> Place:
         points = check_coordinates(lon, lat)
     except CoordinateError:
         raise CoordinateError(
-            f"{lon},{lat} is not a place on Earth: expected lon,lat in degrees, lon in [-180, 360] and lat in "
+            f"{lon},{lat} is not a place on Earth; expected lon,lat in degrees, lon in [-180, 360] and lat in "
             "[-90, 90]. Are they swapped?"
         ) from None
     if points[0].size != 1:
-        raise PlaceError("A pair (lon, lat) must hold two numbers.")
+        raise PlaceError("A pair (lon, lat) must have two numbers.")
     return Place(f"{name}{format_lonlat(points[0][0], points[1][0])}", points=points, note=note)
 
 
@@ -172,7 +172,7 @@ def _from_shape(name: str, source: Path | dict[str, Any]) -> Place:
 
 
 def places_of(value: Any) -> list[Place]:
-    """Return the places that one value, or a list of them, stands for."""
+    """Return the places that a value, or a list of values, describes."""
     several = isinstance(value, list) or (isinstance(value, tuple) and not _is_pair(value))
     return [Place.of(item) for item in (value if several else [value])]
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 EARTH_RADIUS_KM = 6371.0088  # mean radius, IUGG 1980 (Moritz 2000); the sphere is within 0.5 % of the ellipsoid
-_MANY_POINTS = 32  # from here on a k-d tree is faster, its import of scipy included
+_MANY_POINTS = 32  # above this, a k-d tree is faster, including the import of scipy
 
 
 def unit_vectors(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -18,7 +18,7 @@ def unit_vectors(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[
 def distances_km(
     lon: NDArray[np.float64], lat: NDArray[np.float64], to_lon: NDArray[np.float64], to_lat: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the great-circle distance from each point to the other of its pair.
+    """Return the great-circle distance between the points of each pair.
 
     Parameters
     ----------
@@ -28,13 +28,13 @@ def distances_km(
     Returns
     -------
     (n,) float64
-        Kilometres on the sphere of radius 6371.0088 km: within 0.5 % of the ellipsoid.
+        Kilometers on the sphere of radius 6371.0088 km: within 0.5 % of the ellipsoid.
     """
     return chord_km(np.linalg.norm(unit_vectors(lon, lat) - unit_vectors(to_lon, to_lat), axis=1))
 
 
 class PointSet:
-    """Points on Earth to measure distances to: those of an example, or the cells of an area.
+    """Points on Earth to measure distances to: the points of an example, or the cells of an area.
 
     Parameters
     ----------
@@ -55,23 +55,23 @@ class PointSet:
         return int(self.lon.size)
 
     def distance_km(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the great-circle distance from each point, (n,) degrees, to the nearest of the set, in kilometres.
+        """Return the great-circle distance from each point, (n,) degrees, to the nearest of the set, in km.
 
         Notes
         -----
-        From the chord of unit vectors, 2 R arcsin(|a - b| / 2), which keeps its digits at small distances.
+        Computed from the chord of unit vectors, 2 R arcsin(|a - b| / 2), which is precise at small distances.
         """
-        here = unit_vectors(lon, lat)
+        vectors = unit_vectors(lon, lat)
         if self._tree is not None:
-            chord = self._tree.query(here)[0]
+            chord = self._tree.query(vectors)[0]
         else:
             chord = np.full(lon.size, np.inf)
-            for there in self._vectors:
-                chord = np.minimum(chord, np.linalg.norm(here - there, axis=1))
+            for member in self._vectors:
+                chord = np.minimum(chord, np.linalg.norm(vectors - member, axis=1))
         return chord_km(chord)
 
 
 def chord_km(chord: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the great-circle distance between points whose unit vectors are so far from each other."""
-    kilometres: NDArray[np.float64] = 2 * EARTH_RADIUS_KM * np.arcsin(np.minimum(chord / 2, 1.0))
-    return kilometres
+    """Return the great-circle distance, in km, for the chord between two unit vectors."""
+    kilometers: NDArray[np.float64] = 2 * EARTH_RADIUS_KM * np.arcsin(np.minimum(chord / 2, 1.0))
+    return kilometers

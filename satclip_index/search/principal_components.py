@@ -39,12 +39,12 @@ class Components:
     @classmethod
     def fit(cls, embedding: NDArray[np.float32]) -> Self:
         """Return the components of embeddings, (n, dim), n at least 1; bits do not depend on the number of threads."""
-        from ..encoder.deterministic import eigenvectors, inner_products
+        from ..encoder.deterministic import eigen_decomposition, gram_matrix
 
         vectors = embedding.astype(np.float64)
         mean = vectors.mean(axis=0)
         vectors -= mean
-        variance, directions = eigenvectors(inner_products(vectors.T) / max(1, len(vectors) - 1))
+        variance, directions = eigen_decomposition(gram_matrix(vectors.T) / max(1, len(vectors) - 1))
         variance, directions = np.maximum(variance[::-1], 0), directions.T[::-1]
         largest = np.abs(directions).argmax(axis=1)
         directions *= np.sign(directions[np.arange(largest.size), largest])[:, None]

@@ -1,4 +1,4 @@
-"""An atlas on disk or at a URL: its manifest, cell files, tensor files, and files that are written whole."""
+"""The files of an atlas, on disk or at a URL: manifest, Parquet and tensor files, atomic writes."""
 
 import lazy_loader
 

@@ -8,6 +8,6 @@ from .manifest import FileEntry as FileEntry
 from .manifest import Manifest as Manifest
 from .manifest import ResolutionEntry as ResolutionEntry
 from .remote import Remote as Remote
-from .remote import located as located
+from .remote import parse_location as parse_location
 from .tensor_files import map_tensors as map_tensors
 from .tensor_files import write_tensors as write_tensors

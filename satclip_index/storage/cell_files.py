@@ -1,4 +1,4 @@
-"""The Parquet files of an atlas: GeoParquet 1.1, one row a cell, sorted."""
+"""The Parquet files of an atlas: GeoParquet 1.1 with one row per cell, sorted by cell."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -15,9 +15,8 @@ from ..geo.grid import Cells
 from .atomic import atomic_path
 from .geoparquet import geo_metadata, geometry_field, wkb_points
 
-# Measured on real embeddings at res 4: what a row takes in Parquet.
-PARQUET_BYTES_PER_ROW = 430
-_ROW_GROUP_ROWS = 4_096  # what DuckDB decodes to look one cell up; larger ones are no smaller on disk
+PARQUET_BYTES_PER_ROW = 430  # measured on embeddings of 256 dimensions at res 4
+_ROW_GROUP_ROWS = 4_096  # DuckDB decodes a whole group to look up one cell; larger groups do not compress better
 
 
 def write_shard(
@@ -36,19 +35,19 @@ def write_shard(
     Parameters
     ----------
     path : Path
-        Where; it is there whole or not at all.
+        The file; it is written atomically.
     cells : (n,) uint64
         Ascending.
     lon, lat : (n,) float64
-        Their centres, degrees.
+        Centers of the cells, in degrees.
     land : (n,) bool
-        Whether each centre is land.
+        Whether each center is on land.
     norm : (n,) float32
-        Length of the raw embedding.
+        Length of each raw embedding.
     embedding : (n, dim) float32
         Unit vectors, rounded to half precision.
     described : dict
-        What made them, for the ``emb`` key of the footer.
+        Description of the embeddings, for the key ``emb`` of the footer.
     """
     dim = embedding.shape[1]
     table = pa.table(
@@ -83,9 +82,9 @@ def write_shard(
 
 
 def read_shard(path: Path, dim: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Return every column of one shard, as :func:`write_shard` took them, and what its footer says of the embeddings.
+    """Return the columns of one shard, as for :func:`write_shard`, and the description from its footer.
 
-    ``embedding`` is (n, dim); ``geometry`` is not returned, but is found to be the points of ``lon`` and ``lat``.
+    ``embedding`` is (n, dim). ``geometry`` is not returned; it must equal the points of ``lon`` and ``lat``.
 
     Raises
     ------
@@ -104,12 +103,12 @@ def read_shard(path: Path, dim: int) -> tuple[dict[str, NDArray[Any]], dict[str,
         }
     )
     file = _open(path)
-    found = file.schema_arrow
-    if not found.equals(expected):
-        raise CorruptAtlasError(f"{path} has the columns {_types(found)}; expected {_types(expected)}.")
+    schema = file.schema_arrow
+    if not schema.equals(expected):
+        raise CorruptAtlasError(f"{path} has the columns {_types(schema)}; expected {_types(expected)}.")
     try:
         table = file.read().combine_chunks()
-        described = json.loads(found.metadata[b"emb"])
+        described = json.loads(schema.metadata[b"emb"])
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise CorruptAtlasError.unreadable(path, error) from None
     if any(column.null_count for column in table.columns):
@@ -131,7 +130,7 @@ def _types(schema: pa.Schema) -> str:
 
 
 def dataset_of(paths: Sequence[Path], root: Path) -> Any:
-    """Return shards below ``root`` as a pyarrow dataset; their folder, ``res=R``, is a column of it."""
+    """Return shards below ``root`` as a pyarrow dataset, with column ``res`` from the name of their folder."""
     import pyarrow.dataset as ds
 
     by_folder = ds.partitioning(pa.schema([("res", pa.uint8())]), flavor="hive")
@@ -141,37 +140,37 @@ def dataset_of(paths: Sequence[Path], root: Path) -> Any:
 def stream_columns(
     paths: Sequence[Path], columns: Sequence[str] | None = None, *, land: bool | None = None
 ) -> pa.RecordBatchReader:
-    """Return a stream of columns of some shards, in row order; some ten thousand rows are in memory at a time.
+    """Return a stream of columns of several shards, in row order; about ten thousand rows are in memory at a time.
 
     Parameters
     ----------
     paths : sequence of Path
         At least one.
     columns : sequence of str, optional
-        Which, in their order; all but ``geometry`` if None.
+        Names, in the order of the result; by default all but ``geometry``.
     land : bool, optional
-        Only rows on land, or only those at sea.
+        Only land cells if True, only ocean cells if False.
 
     Raises
     ------
     QueryError
-        If there is no such column.
+        If a column does not exist.
     CorruptAtlasError
-        If a file is not the Parquet it should be: at once of the first file, of others when the stream comes to them.
+        If a file cannot be read: immediately for the first file, for others when the stream reaches them.
     """
     stored = _open(paths[0]).schema_arrow
     names = [name for name in stored.names if name != "geometry"] if columns is None else list(columns)
     if unknown := [name for name in names if name not in stored.names]:
         raise QueryError(f"Cells have no column {unknown[0]!r}; they have {', '.join(stored.names)}.")
     fields = [geometry_field() if name == "geometry" else stored.field(name) for name in names]
-    said = {"geo": json.dumps(geo_metadata(["Point"]))} if "geometry" in names else None
-    schema = pa.schema(fields, said)
-    read = names if land is None else list(dict.fromkeys([*names, "land"]))
+    metadata = {"geo": json.dumps(geo_metadata(["Point"]))} if "geometry" in names else None
+    schema = pa.schema(fields, metadata)
+    needed = names if land is None else list(dict.fromkeys([*names, "land"]))
 
     def batches() -> Iterator[pa.RecordBatch]:
         for path in paths:
             try:
-                for batch in _open(path).iter_batches(_ROW_GROUP_ROWS, columns=read):
+                for batch in _open(path).iter_batches(_ROW_GROUP_ROWS, columns=needed):
                     if land is not None:
                         batch = batch.filter(pa.array(_numpy(batch["land"]) == land))
                     yield pa.RecordBatch.from_arrays([batch[name] for name in names], schema=schema)
@@ -183,13 +182,13 @@ def stream_columns(
 
 def _open(path: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path)  # pq.read_table would import pyarrow.dataset, and pandas
+        return pq.ParquetFile(path)  # pq.read_table would import pyarrow.dataset and pandas
     except (pa.ArrowException, OSError) as error:
         raise CorruptAtlasError.unreadable(path, error) from None
 
 
 def _numpy(column: pa.Array) -> NDArray[Any]:
-    """Return a column without missing values; pyarrow's own way imports pandas wherever that is installed."""
+    """Return a column without missing values as NumPy; pyarrow's ``to_numpy`` would import pandas."""
     if column.type != pa.bool_():
         return np.from_dlpack(column)
     bits = np.frombuffer(column.buffers()[1], dtype=np.uint8)

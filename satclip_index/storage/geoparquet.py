@@ -1,4 +1,4 @@
-"""Arrow tables written as Parquet and GeoParquet; points as WKB."""
+"""Writing Arrow tables as Parquet and GeoParquet; points as WKB."""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 
 def write_table(table: pa.Table | pa.RecordBatchReader, target: Path | IO[bytes]) -> None:
-    """Write any Arrow table or stream of batches as Parquet (zstd), to a path or an open binary file."""
+    """Write an Arrow table or a stream of batches as Parquet (zstd), to a path or an open binary file."""
     batches = table.to_reader() if isinstance(table, pa.Table) else table
     with pq.ParquetWriter(target, batches.schema, compression="zstd") as writer:
         for batch in batches:
@@ -20,9 +20,9 @@ def write_table(table: pa.Table | pa.RecordBatchReader, target: Path | IO[bytes]
 
 
 def arrow_array(values: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> pa.Array:
-    """Return numbers as an Arrow array, without a copy; pyarrow's own way imports pandas wherever that is installed.
+    """Return numbers as an Arrow array, without a copy; ``pa.array`` would import pandas.
 
-    Where ``valid`` is false the value is missing.
+    Values are missing where ``valid`` is false.
     """
     bits = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little").tobytes())
     data = pa.py_buffer(np.ascontiguousarray(values))
@@ -38,36 +38,36 @@ def wkb_points(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> pa.Array:
 
 
 def geometry_field() -> pa.Field:
-    """Return the Arrow field of a column ``geometry`` of WKB, which says so to whoever knows GeoArrow."""
+    """Return the Arrow field of a column ``geometry`` of WKB, with the metadata of GeoArrow."""
     crs = json.dumps({"crs": "OGC:CRS84", "crs_type": "authority_code"})
-    said = {"ARROW:extension:name": "geoarrow.wkb", "ARROW:extension:metadata": crs}
-    return pa.field("geometry", pa.binary(), metadata=said)
+    metadata = {"ARROW:extension:name": "geoarrow.wkb", "ARROW:extension:metadata": crs}
+    return pa.field("geometry", pa.binary(), metadata=metadata)
 
 
 def with_geometry(
     table: pa.Table, wkb: pa.Array, geometry_types: Sequence[str], bbox: Sequence[float] | None
 ) -> pa.Table:
-    """Return a table with a last column ``geometry``, which is GeoParquet once it is written; its metadata are kept."""
+    """Return a table with an added column ``geometry`` and GeoParquet metadata; its other metadata are kept."""
     geo = json.dumps(geo_metadata(geometry_types, bbox))
-    said = {**(table.schema.metadata or {}), b"geo": geo.encode()}
-    return table.append_column(geometry_field(), wkb).replace_schema_metadata(said)
+    metadata = {**(table.schema.metadata or {}), b"geo": geo.encode()}
+    return table.append_column(geometry_field(), wkb).replace_schema_metadata(metadata)
 
 
 def geo_metadata(geometry_types: Sequence[str], bbox: Sequence[float] | None = None) -> dict[str, Any]:
-    """Return what GeoParquet 1.1 wants said of a column ``geometry`` of WKB, under the key ``geo`` of the footer.
+    """Return the GeoParquet 1.1 metadata of a column ``geometry`` of WKB, for the key ``geo`` of the footer.
 
     Parameters
     ----------
     geometry_types : sequence of str
-        Those that occur, ``Point`` or ``Polygon``.
+        The types that occur, such as ``Point`` or ``Polygon``.
     bbox : (west, south, east, north), optional
-        Degrees; None where there are no rows.
+        In degrees; None if there are no rows.
 
     Returns
     -------
     dict
-        To be written as JSON. A missing crs means OGC:CRS84; missing edges are straight on the map, as ours are: they
-        run along the antimeridian and over the poles.
+        To be written as JSON. Without ``crs``, coordinates are OGC:CRS84; without ``edges``, edges are straight lines
+        on the map, as ours are along the antimeridian and over the poles.
     """
     column: dict[str, Any] = {"encoding": "WKB", "geometry_types": list(geometry_types)}
     if bbox is not None:

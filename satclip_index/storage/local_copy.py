@@ -16,8 +16,8 @@ from typing import Any
 from ..errors import AtlasNotFoundError, CorruptAtlasError, OutputError, one_line
 from ..progress import Progress
 from .atomic import atomic_file
-from .manifest import MANIFEST_NAME, FileEntry, Manifest, is_as_written
-from .remote import AT_ONCE, Remote
+from .manifest import MANIFEST_NAME, FileEntry, Manifest, is_unmodified
+from .remote import PARALLEL_TRANSFERS, Remote
 
 
 class LocalCopy:
@@ -45,8 +45,8 @@ class LocalCopy:
         text = remote.read(MANIFEST_NAME)
         if text is None:
             raise AtlasNotFoundError(f"No atlas at {remote}/. Build one: satclip-index build --atlas {remote}")
-        if not is_as_written(text):
-            raise CorruptAtlasError(f"{remote}/{MANIFEST_NAME} is not what was written. Build the atlas again.")
+        if not is_unmodified(text):
+            raise CorruptAtlasError(f"{remote}/{MANIFEST_NAME} is damaged. Build the atlas again.")
         self._text = text
         self.manifest = Manifest.parse(text, str(remote))
 
@@ -60,7 +60,7 @@ class LocalCopy:
     @cached_property
     def folder(self) -> Path:
         """The local folder of the atlas; files that are missing are downloaded first."""
-        folder = _cache() / self._name()
+        folder = _cache_folder() / self._name()
         if (folder / MANIFEST_NAME).is_file() and not self._missing(folder):
             return folder
         try:
@@ -71,7 +71,8 @@ class LocalCopy:
             if isinstance(error, OutputError) or not error.errno:
                 raise
             raise OutputError(
-                f"{self} could not be fetched into {folder}: {one_line(error)}. Set SATCLIP_CACHE to another folder."
+                f"{self} could not be downloaded to {folder}: {one_line(error)}. "
+                "To use another folder, set SATCLIP_CACHE."
             ) from None
         return folder
 
@@ -90,18 +91,18 @@ class LocalCopy:
         downloads = _DownloadProgress(self._progress, sum(file.size for file in missing))
         if downloads.total > (free := shutil.disk_usage(folder).free):
             raise OutputError(
-                f"{self} has {downloads.total / 1e9:.1f} GB to fetch; {free / 1e9:.1f} GB are free at {folder}. "
-                "Set SATCLIP_CACHE to another folder."
+                f"{self} needs {downloads.total / 1e9:.1f} GB of disk space; {free / 1e9:.1f} GB are free at {folder}. "
+                "To use another folder, set SATCLIP_CACHE."
             )
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
             list(pool.map(lambda file: self._remote.get(file, folder, partial(downloads.add, file.path)), missing))
         with atomic_file(folder / MANIFEST_NAME) as file:
             file.write(self._text)
 
 
-def folder_of(where: Path | Remote, progress: Progress | None = None) -> Path:
+def local_folder(location: Path | Remote, progress: Progress | None = None) -> Path:
     """Return the local folder of an atlas; an atlas at a URL is downloaded."""
-    return LocalCopy(where, progress).folder if isinstance(where, Remote) else where
+    return LocalCopy(location, progress).folder if isinstance(location, Remote) else location
 
 
 class _DownloadProgress:
@@ -118,10 +119,10 @@ class _DownloadProgress:
                 self._progress(sum(self._received.values()), self.total)
 
 
-def _cache() -> Path:
+def _cache_folder() -> Path:
     """Return the folder of local copies: SATCLIP_CACHE, or the user's cache."""
-    named = os.environ.get("SATCLIP_CACHE")
-    return Path(named).absolute() if named else Path.home() / ".cache" / "satclip-index"
+    variable = os.environ.get("SATCLIP_CACHE")
+    return Path(variable).absolute() if variable else Path.home() / ".cache" / "satclip-index"
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The manifest: what an atlas holds, which files it is made of, and the promise that it is complete."""
+"""The manifest of an atlas: its contents and files. It is written last, so its presence marks a complete atlas."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ _LIBRARIES = ("satclip-index", "numpy", "torch", "h3", "h3ronpy", "pyarrow", "fa
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """One file of an atlas: its path below the atlas, its size in bytes and the SHA-256 of its bytes."""
+    """One file of an atlas: its path inside the atlas, its size in bytes and its SHA-256."""
 
     path: str
     size: int
@@ -31,7 +31,7 @@ class FileEntry:
 
     @classmethod
     def of(cls, root: Path, path: Path) -> Self:
-        """Return the entry of a file as it is on disk."""
+        """Return the entry of a file on disk."""
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return cls(path.relative_to(root).as_posix(), path.stat().st_size, digest)
@@ -39,11 +39,11 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class ResolutionEntry:
-    """What an atlas holds at one resolution.
+    """The contents of an atlas at one resolution.
 
-    ``codes_offset`` is where the first vector lies in ``index.faiss``; ``list_res`` the resolution of the ancestors
-    that are its inverted lists. ``similarity_quantiles`` are those of random pairs of land cells, at the levels (from
-    0 to 1) ``similarity_levels``.
+    ``codes_offset`` is the byte offset of the first vector in ``index.faiss``; ``list_res`` is the resolution of the
+    ancestors that are its inverted lists. ``similarity_quantiles`` are the quantiles of similarity among random pairs
+    of land cells, at the levels ``similarity_levels`` in [0, 1].
     """
 
     count: int
@@ -54,22 +54,22 @@ class ResolutionEntry:
     similarity_quantiles: tuple[float, ...]
 
     def percentile(self, similarity: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the share of random land pairs, in per cent, that are less alike than each similarity."""
+        """Return the percentage of random pairs of land cells with a lower similarity, for each similarity."""
         levels = np.asarray(self.similarity_levels) * 100
-        found: NDArray[np.float64] = np.interp(similarity, np.asarray(self.similarity_quantiles), levels)
-        return found
+        percentile: NDArray[np.float64] = np.interp(similarity, np.asarray(self.similarity_quantiles), levels)
+        return percentile
 
     def similarity_at(self, percentile: float) -> float:
-        """Return the similarity that so many per cent of random land pairs do not reach."""
+        """Return the similarity at a percentile of random pairs of land cells."""
         return float(np.interp(percentile / 100, self.similarity_levels, self.similarity_quantiles))
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What ``manifest.json`` says. It is written last, so its presence means that the atlas is complete.
+    """The contents of ``manifest.json``.
 
-    ``components`` says what the principal components were fitted on, and which share of the variance the first have;
-    ``sha256`` is that of its own text while this was empty.
+    ``components`` describes the cells that the principal components were fitted on, and the variance shares of the
+    first components. ``sha256`` is the checksum of the manifest itself, computed with this field empty.
     """
 
     encoder: dict[str, Any]
@@ -84,11 +84,12 @@ class Manifest:
     sha256: str = ""
 
     def entry(self, res: int) -> ResolutionEntry:
-        """Return the entry of a resolution, or raise ResolutionError naming those there are."""
+        """Return the entry of a resolution, or raise ResolutionError with the resolutions of the atlas."""
         if res not in self.resolutions:
-            held = ", ".join(map(str, self.resolutions))
+            available = ", ".join(map(str, self.resolutions))
             raise ResolutionError(
-                f"The atlas holds resolution {held}, not {res}. Ask for one of those, or build --res {res}."
+                f"The atlas holds resolution {available}, not {res}. "
+                f"Use one of these, or build an atlas with --res {res}."
             )
         return self.resolutions[res]
 
@@ -106,14 +107,14 @@ class Manifest:
 
     @classmethod
     def read(cls, root: Path, *, check_files: bool = True) -> Self:
-        """Return the manifest of an atlas, after a cheap check of its files, unless told not to.
+        """Return the manifest of an atlas, after a check of the size of each file.
 
         Raises
         ------
         AtlasNotFoundError
-            If there is no atlas there, or its build never finished.
+            If the folder has no finished atlas.
         CorruptAtlasError
-            If the manifest cannot be read, is of another format version, or a file is missing or of another size.
+            If the manifest cannot be read or has another format version, or a file is missing or has another size.
         """
         path = root / MANIFEST_NAME
         if not path.is_file():
@@ -125,14 +126,14 @@ class Manifest:
             raise CorruptAtlasError(f"{path} cannot be read ({one_line(error)}). {remedy}") from None
         manifest = cls.parse(text, str(root))
         if check_files and (wrong := next(manifest.wrong_sizes(root), None)):
-            if not manifest._is_current(root):  # it was replaced between a glance at the one and the other
+            if not manifest._is_current(root):  # the atlas was replaced after the manifest was read
                 return cls.read(root)
             raise CorruptAtlasError(f"{root / wrong[0]} {wrong[1]}. {remedy}")
         return manifest
 
     @classmethod
     def parse(cls, text: bytes, where: str) -> Self:
-        """Return the manifest of that text, or raise CorruptAtlasError; ``where`` is the atlas, for messages."""
+        """Return a manifest from its text, or raise CorruptAtlasError; ``where`` names the atlas in messages."""
         name, remedy = f"{where}/{MANIFEST_NAME}", _remedy(where)
         try:
             raw = json.loads(text.decode())
@@ -142,7 +143,7 @@ class Manifest:
         if version != FORMAT_VERSION:
             raise CorruptAtlasError(
                 f"{name} has format version {version!r}; this program reads {FORMAT_VERSION}. "
-                "Use the version of satclip-index that made it, or build it again with --force."
+                "Use the version of satclip-index that built it, or build it again with --force."
             )
         try:
             resolutions = {
@@ -154,7 +155,7 @@ class Manifest:
             }
             files = tuple(FileEntry(**entry) for entry in raw["files"])
             manifest = cls(**raw | {"resolutions": dict(sorted(resolutions.items())), "files": files})
-            manifest._check_sense()
+            manifest._check_values()
             manifest._check_paths(name)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, CorruptAtlasError):
@@ -162,10 +163,10 @@ class Manifest:
             raise CorruptAtlasError(f"{name} is not a manifest of an atlas ({one_line(error)}). {remedy}") from None
         return manifest
 
-    def _check_sense(self) -> None:
-        """Raise ValueError, KeyError or TypeError if a value cannot be what its name says."""
+    def _check_values(self) -> None:
+        """Raise ValueError, KeyError or TypeError if a value is missing or impossible."""
         if not self.resolutions or not isinstance(self.encoder["name"], str):
-            raise ValueError("it names no resolution or encoder")
+            raise ValueError("no resolution or no encoder is named")
         for name in ("sha256", "origin", "hyperparameters"):
             self.encoder[name]
         for name in ("res", "fitted_on", "cells", "variance_shares"):
@@ -174,16 +175,16 @@ class Manifest:
         for res, entry in self.resolutions.items():
             numbers = (res, self.dim, entry.count, entry.land_count, entry.list_res, entry.codes_offset)
             if not all(is_whole_number(number) and number >= 0 for number in numbers) or self.dim < 1:
-                raise ValueError(f"a number of resolution {res} is not a whole one of at least 0")
+                raise ValueError(f"a number of resolution {res} is not a whole number of at least 0")
             if not 0 < len(entry.similarity_levels) == len(entry.similarity_quantiles):
                 raise ValueError(f"the quantiles of resolution {res} do not match their levels")
             if not self.cell_files(res) or not {f"res={res}/index.faiss", f"res={res}/tree.safetensors"} <= listed:
-                raise ValueError(f"it lists no files of resolution {res}")
+                raise ValueError(f"files of resolution {res} are not listed")
 
     def check_current(self, root: Path) -> None:
-        """Raise CorruptAtlasError if another atlas has taken the place of the one that this was read from.
+        """Raise CorruptAtlasError if the atlas was replaced after this manifest was read.
 
-        What was opened before that goes on; what is opened after must not be mixed with it.
+        Files that are open already remain usable; files opened later must not be mixed with them.
         """
         if not self._is_current(root):
             raise CorruptAtlasError(f"The atlas at {root}/ was replaced or removed while it was open. Open it again.")
@@ -195,7 +196,7 @@ class Manifest:
             return False
 
     def wrong_sizes(self, root: Path) -> Iterator[tuple[str, str]]:
-        """Yield each file that is missing or of another size, below the atlas, and what is wrong with it."""
+        """Yield the path of each file that is missing or has another size, and what is wrong with it."""
         for entry in self.files:
             file = root / entry.path
             if not file.is_file():
@@ -207,16 +208,18 @@ class Manifest:
         for entry in self.files:
             parts = PurePosixPath(entry.path).parts
             if entry.path.startswith(("/", "\\")) or ".." in parts or ":" in entry.path:
-                raise CorruptAtlasError(f"{name} names {entry.path!r}, outside the atlas. Do not use this atlas.")
+                raise CorruptAtlasError(
+                    f"{name} lists {entry.path!r}, which is outside of the atlas. Do not use this atlas."
+                )
 
 
-def is_as_written(text: bytes) -> bool:
-    """Return whether the text of a manifest is, byte for byte, what was written; True too if it never said."""
+def is_unmodified(text: bytes) -> bool:
+    """Return whether the text of a manifest matches its checksum; True if it has none."""
     try:
         described = json.loads(text)
-        told = described.get("sha256", "")
-        signed = hashlib.sha256(_text(described | {"sha256": ""})).hexdigest()
-        return bool(_text(described) == text and told in ("", signed))
+        recorded = described.get("sha256", "")
+        computed = hashlib.sha256(_text(described | {"sha256": ""})).hexdigest()
+        return bool(_text(described) == text and recorded in ("", computed))
     except (ValueError, AttributeError, TypeError, RecursionError):
         return False
 
@@ -226,14 +229,14 @@ def _text(described: dict[str, Any]) -> bytes:
 
 
 def library_versions(names: Iterable[str] = _LIBRARIES) -> dict[str, str]:
-    """Return the installed version of each library that shapes an atlas."""
-    found = {}
+    """Return the installed versions of the libraries that an atlas depends on."""
+    versions = {}
     for name in names:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _remedy(where: str | Path) -> str:

@@ -1,7 +1,7 @@
-"""Tensors of a ``.safetensors`` file: mapped into memory, read one by one, or written piece by piece.
+"""Files of tensors in the ``.safetensors`` format: memory-mapped, read one by one, or written in parts.
 
 The format (github.com/huggingface/safetensors): 8 bytes of header length, a JSON header of dtype, shape and offsets,
-then the data. The safetensors library itself copies every tensor that it opens, and writes only what is in memory.
+then the data. The safetensors library copies every tensor that it opens, and writes only tensors that are in memory.
 """
 
 import json
@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from ..errors import CorruptAtlasError
 from .atomic import atomic_file
 
-# In the order in which the library lays tensors out: the widest first, so that all are aligned.
+# In the order of the safetensors library: the widest types first, so that all tensors are aligned.
 _DTYPES = {"U64": np.uint64, "I64": np.int64, "F64": np.float64, "F32": np.float32, "F16": np.float16, "U8": np.uint8}
 _NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class Streamed:
-    """A tensor that is written as its parts come; together they have its shape."""
+class StreamedTensor:
+    """A tensor that is written in parts, which together have its shape."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -32,12 +32,12 @@ class Streamed:
 
 
 def map_tensors(path: Path) -> dict[str, NDArray[Any]]:
-    """Return every tensor of a file by name, read-only; pages are read when they are used, and shared by processes.
+    """Return every tensor of a file by name, memory-mapped and read-only.
 
     Raises
     ------
     CorruptAtlasError
-        If the file is not what its header says.
+        If the file cannot be read or does not match its header.
     """
     try:
         data = np.memmap(path, dtype=np.uint8, mode="r")
@@ -53,12 +53,12 @@ def map_tensors(path: Path) -> dict[str, NDArray[Any]]:
 
 
 class TensorFile:
-    """Tensors of a file, each read when it is asked for; nothing of it stays in memory.
+    """Reads single tensors of a file; none is kept in memory.
 
     Raises
     ------
     CorruptAtlasError
-        If the file is not what its header says.
+        If the file cannot be read or does not match its header.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,7 +79,7 @@ class TensorFile:
             entry = self._entries[name]
             where = self._start + entry["data_offsets"][0]
             tensor = np.empty(entry["shape"], _DTYPES[entry["dtype"]])
-            with self._path.open("rb") as file:  # NumPy's own way makes a SystemError of a Ctrl-C
+            with self._path.open("rb") as file:  # np.fromfile would turn Ctrl-C into SystemError
                 file.seek(where)
                 if file.readinto(tensor.reshape(-1).view(np.uint8).data) < tensor.nbytes:
                     raise ValueError(f"it ends within {name}")
@@ -88,21 +88,21 @@ class TensorFile:
             raise CorruptAtlasError.unreadable(self._path, error) from None
 
 
-def write_tensors(path: Path, tensors: Mapping[str, "Streamed | NDArray[Any]"]) -> None:
-    """Write tensors as a ``.safetensors`` file, atomically: byte for byte as the library does, one part at a time."""
-    given = {
-        name: tensor if isinstance(tensor, Streamed) else Streamed(tensor.dtype, tensor.shape, [tensor])
+def write_tensors(path: Path, tensors: Mapping[str, "StreamedTensor | NDArray[Any]"]) -> None:
+    """Write a ``.safetensors`` file atomically, one part at a time; bytes are those of the safetensors library."""
+    streams = {
+        name: tensor if isinstance(tensor, StreamedTensor) else StreamedTensor(tensor.dtype, tensor.shape, [tensor])
         for name, tensor in tensors.items()
     }
     kinds = list(_DTYPES)
-    order = sorted(given, key=lambda name: (kinds.index(_NAMES[given[name].dtype]), name))
+    order = sorted(streams, key=lambda name: (kinds.index(_NAMES[streams[name].dtype]), name))
     header: dict[str, Any] = {}
     end = 0
     for name in order:
-        start, end = end, end + math.prod(given[name].shape) * given[name].dtype.itemsize
+        start, end = end, end + math.prod(streams[name].shape) * streams[name].dtype.itemsize
         header[name] = {
-            "dtype": _NAMES[given[name].dtype],
-            "shape": list(given[name].shape),
+            "dtype": _NAMES[streams[name].dtype],
+            "shape": list(streams[name].shape),
             "data_offsets": [start, end],
         }
     text = json.dumps(header, separators=(",", ":")).encode()
@@ -110,13 +110,13 @@ def write_tensors(path: Path, tensors: Mapping[str, "Streamed | NDArray[Any]"]) 
     with atomic_file(path) as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in order:
-            for part in given[name].parts:
-                file.write(np.ascontiguousarray(part, dtype=given[name].dtype).data)
+            for part in streams[name].parts:
+                file.write(np.ascontiguousarray(part, dtype=streams[name].dtype).data)
         assert file.tell() == 8 + len(text) + end, path
 
 
 def _header(length: bytes, read: Any) -> tuple[int, dict[str, Any]]:
-    """Return where the data begin and the entries of the header, of which ``read`` gives so many bytes."""
+    """Return the offset of the data and the entries of the header; ``read(n)`` returns its next n bytes."""
     size = int.from_bytes(length, "little")
     entries = json.loads(read(size))
     entries.pop("__metadata__", None)

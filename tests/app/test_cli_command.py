@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satclip_cli.main import app
-from satclip_index.app._answer_cache import Desk
+from satclip_index.app._answer_cache import AnswerCache
 from satclip_index.app._cli_command import like_arguments, like_command
 from satclip_index.app._state import Example, State
 from satclip_index.app._user_table import Table, Upload
@@ -59,7 +59,7 @@ def test_the_command_gives_the_very_answer_of_the_page(state, atlas, cli, tmp_pa
         upload.write(CSV)
         table = Table(upload)
     (tmp_path / "area.geojson").write_text(state.within)
-    answer = Desk(atlas).answer(state, table)
+    answer = AnswerCache(atlas).answer(state, table)
     done = cli(*shlex.split(like_command(state, str(atlas.path)).rpartition(" && ")[2])[1:], "--format", "json")
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["rows"]

@@ -5,7 +5,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from satclip_index.app._answer_cache import Desk
+from satclip_index.app._answer_cache import AnswerCache
 from satclip_index.app._session import MOST_AREA_BYTES, Session
 
 from .cases import TRIANGLE
@@ -17,10 +17,10 @@ class Screen:
     """What a session showed."""
 
     def __init__(self):
-        self.said, self.picture, self.state, self.pins, self.waiting = [], "none yet", None, None, []
+        self.sent, self.picture, self.state, self.pins, self.waiting = [], "none yet", None, None, []
 
-    def say(self, message):
-        self.said.append(json.loads(json.dumps(message)))
+    def send(self, message):
+        self.sent.append(json.loads(json.dumps(message)))
 
     def show_picture(self, picture):
         self.picture = picture
@@ -51,12 +51,12 @@ class Visit:
 
     def __init__(self, atlas):
         self.screen, self.pool, self.slow = Screen(), Pool(), Pool()
-        self.session = Session(Desk(atlas), self.pool, self.slow, self.screen)
+        self.session = Session(AnswerCache(atlas), self.pool, self.slow, self.screen)
         self.n = 0
 
     def send(self, do, **more):
         self.n += 1
-        self.session.hear(json.dumps({"n": self.n, "do": do, **more}))
+        self.session.handle(json.dumps({"n": self.n, "do": do, **more}))
 
     def work(self):
         while self.pool.queue or self.slow.queue or self.screen.waiting:
@@ -68,7 +68,7 @@ class Visit:
         """Send a message and return what was said, in the end, in answer."""
         self.send(do, **more)
         self.work()
-        return self.screen.said[-1]
+        return self.screen.sent[-1]
 
 
 @pytest.fixture
@@ -82,8 +82,8 @@ def visit(atlas):
 
 def test_a_new_page_shows_nothing_and_asks_nothing(visit):
     assert visit.screen.picture is None
-    assert visit.screen.said[-1]["answer"] is None
-    assert visit.screen.said[-1]["link"] == ""
+    assert visit.screen.sent[-1]["answer"] is None
+    assert visit.screen.sent[-1]["link"] == ""
 
 
 def test_examples_are_added_weighed_and_removed(visit):
@@ -131,8 +131,8 @@ def test_a_rule_is_set(visit, name, value):
         ("area", {"text": '{"type": "Point", "coordinates": [1, 2]}'}, "polygons"),
         ("area", {"text": '{"type": "Polygon", "coordinates": [[[1, 2], ["a", 3]]]}'}, "not readable GeoJSON"),
         ("area", {"text": "x" * (MOST_AREA_BYTES + 1), "name": "big.geojson"}, "big.geojson is larger than 2 MB"),
-        ("download", {"kind": "exe"}, "nothing to download"),
-        ("part", {"name": "x.exe", "i": 0, "of": 1, "data": ""}, "no table that can be loaded"),
+        ("download", {"kind": "exe"}, "no results to download"),
+        ("part", {"name": "x.exe", "i": 0, "of": 1, "data": ""}, "is not a supported table"),
     ],
 )
 def test_what_is_wrong_is_said_and_the_answer_stays(visit, do, more, said):
@@ -150,9 +150,9 @@ def test_what_is_wrong_is_said_and_the_answer_stays(visit, do, more, said):
 )
 def test_what_the_page_never_sends_gives_a_general_word_and_a_line_in_the_log(visit, text, caplog):
     with caplog.at_level(logging.ERROR):
-        visit.session.hear(text)
-    assert "Something went wrong" in visit.screen.said[-1]["text"]
-    assert "Traceback" not in visit.screen.said[-1]["text"]
+        visit.session.handle(text)
+    assert "Internal error" in visit.screen.sent[-1]["text"]
+    assert "Traceback" not in visit.screen.sent[-1]["text"]
     assert caplog.records[-1].exc_info
 
 
@@ -165,10 +165,10 @@ def test_of_several_questions_only_the_last_is_answered(visit):
     first()
     second()
     visit.work()
-    assert visit.screen.said[-1]["n"] == 1
+    assert visit.screen.sent[-1]["n"] == 1
     third()
     visit.work()
-    said = visit.screen.said[-1]
+    said = visit.screen.sent[-1]
     assert (said["n"], len(said["examples"]), len(said["answer"]["rows"])) == (4, 2, 3)
 
 
@@ -177,10 +177,10 @@ def test_an_answer_that_comes_late_does_not_replace_a_newer_one(visit):
     visit.pool.queue.pop(0)()
     late = visit.screen.waiting.pop(0)
     visit.ask("add", place="Cairo")
-    shown, said = visit.screen.pins, len(visit.screen.said)
+    shown, said = visit.screen.pins, len(visit.screen.sent)
     late()
     assert visit.screen.pins is shown
-    assert len(visit.screen.said) == said
+    assert len(visit.screen.sent) == said
 
 
 def test_after_two_wrong_places_the_right_one_is_taken(visit):
@@ -217,15 +217,15 @@ def test_a_table_is_loaded_in_parts_and_its_rows_are_the_candidates(visit):
     for i, part in enumerate(parts):
         visit.send("part", name="my.csv", i=i, of=2, data=base64.b64encode(part).decode())
     visit.work()
-    said = visit.screen.said[-1]
+    said = visit.screen.sent[-1]
     assert said["table"] == "my.csv"
-    assert {"kind": "table", "name": "my.csv"}.items() <= visit.screen.said[-2].items()
+    assert {"kind": "table", "name": "my.csv"}.items() <= visit.screen.sent[-2].items()
     at = said["answer"]["columns"].index("name")
     assert {row[at] for row in said["answer"]["rows"]} <= {"Nairobi", "Lima", "Cairo"}
     said = visit.ask("set", name="where", value="population > 10e6")
     assert [row[at] for row in said["answer"]["rows"]] == ["Cairo"]
     assert said["command"].endswith(
-        "--table my.csv --where 'population > 10e6' --atlas " + str(visit.session._desk.atlas.path)
+        "--table my.csv --where 'population > 10e6' --atlas " + str(visit.session._answers.atlas.path)
     )
     wrong = visit.ask("set", name="where", value="nothing = 1")
     assert wrong["kind"] == "error"
@@ -245,9 +245,9 @@ def test_a_table_of_the_same_name_replaces_the_first(visit):
 
 def test_a_page_that_is_left_keeps_no_file(visit):
     visit.ask("part", name="my.csv", i=0, of=1, data=base64.b64encode(CSV).decode())
-    folder = visit.session._loading.table.rows_where("").parent
+    folder = visit.session._loader.table.rows_where("").parent
     visit.send("part", name="more.csv", i=0, of=2, data=base64.b64encode(CSV).decode())
-    partial = visit.session._loading._upload.path.parent
+    partial = visit.session._loader._upload.path.parent
     assert folder.exists()
     assert partial.exists()
     visit.session.close()
@@ -270,8 +270,8 @@ def test_a_link_is_opened_as_it_was_left(visit, atlas):
 def test_a_link_that_is_wrong_opens_an_empty_page_and_says_why(atlas, link):
     visit = Visit(atlas)
     visit.ask("hello", size=[400, 200], link=link)
-    assert "The link was not understood" in visit.screen.said[0]["text"]
-    assert visit.screen.said[-1]["kind"] == "state"
+    assert "The link is invalid" in visit.screen.sent[0]["text"]
+    assert visit.screen.sent[-1]["kind"] == "state"
 
 
 def test_a_link_that_cannot_be_answered_opens_an_empty_page_and_says_why(atlas):
@@ -279,7 +279,7 @@ def test_a_link_that_cannot_be_answered_opens_an_empty_page_and_says_why(atlas):
     said = visit.ask("hello", size=[400, 200], link="?like=Nairobbi&at=1,2,30")
     assert (said["kind"], said["n"]) == ("error", 1)
     assert "Did you mean Nairobi" in said["text"]
-    state = visit.screen.said[-2]
+    state = visit.screen.sent[-2]
     assert (state["kind"], state["n"], state["answer"], state["view"]) == ("state", 1, None, [1, 2, 30])
     assert visit.ask("add", place="Lima")["kind"] == "state"
 
@@ -287,14 +287,14 @@ def test_a_link_that_cannot_be_answered_opens_an_empty_page_and_says_why(atlas):
 def test_an_area_without_an_example_is_drawn_and_one_that_is_none_is_not_kept(visit):
     assert visit.ask("area", text=TRIANGLE, name="")["within"] == "drawn here"
     wrong = visit.ask("area", text='{"type": "Point", "coordinates": [1, 2]}', name="x")
-    assert "must be polygons" in wrong["text"]
+    assert "must consist of polygons" in wrong["text"]
     assert visit.ask("add", place="Lima")["within"] == "drawn here"
 
 
 def test_a_link_with_a_table_asks_for_the_file(atlas):
     visit = Visit(atlas)
     said = visit.ask("hello", size=[400, 200], link="?like=Lima&table=my.csv&where=a")
-    assert "load that file" in visit.screen.said[0]["text"]
+    assert "load that file" in visit.screen.sent[0]["text"]
     assert said["kind"] == "state"
     assert said["table"] == ""
 
@@ -323,23 +323,23 @@ def test_an_answer_that_cannot_be_shown_gives_a_general_word_and_a_line_in_the_l
     monkeypatch.setattr(visit.screen, "show_pins", lambda *_: 1 / 0)
     said = visit.ask("add", place="Lima")
     assert (said["kind"], said["n"]) == ("error", visit.n)
-    assert "Something went wrong" in said["text"]
+    assert "Internal error" in said["text"]
     assert "ZeroDivisionError" in caplog.text
 
 
 def test_a_table_is_not_removed_while_a_question_of_it_waits(visit):
     visit.ask("add", place="Tokyo")
     visit.ask("part", name="my.csv", i=0, of=1, data=base64.b64encode(CSV).decode())
-    folder = visit.session._loading.table.rows_where("").parent
+    folder = visit.session._loader.table.rows_where("").parent
     visit.send("set", name="where", value="population > 5e6")
     visit.send("drop table")
     assert folder.exists()
     visit.work()
     assert not folder.exists()
-    assert visit.screen.said[-1]["table"] == ""
+    assert visit.screen.sent[-1]["table"] == ""
 
 
 def test_too_few_answers_are_explained(visit):
     visit.ask("add", place="Lima")
     said = visit.ask("set", name="exclude", value=19_000)
-    assert any("qualify; lower the kilometres" in note for note in said["answer"]["notes"])
+    assert any("places. Lower the distances" in note for note in said["answer"]["notes"])

@@ -133,9 +133,9 @@ def click(page, lon, lat, **options):
 def ask(page, act):
     """Do something that changes what is asked, and wait until the answer to it, or a complaint, is there."""
     settled(page)
-    before = page.evaluate("document.body.dataset.asked")
+    before = page.evaluate("document.body.dataset.question")
     act()
-    page.wait_for_function("before => document.body.dataset.asked !== before", arg=before)
+    page.wait_for_function("before => document.body.dataset.question !== before", arg=before)
     settled(page)
 
 

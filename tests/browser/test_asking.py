@@ -63,7 +63,7 @@ def test_a_negative_changes_the_answer_and_can_be_weighed_and_removed(visit, wor
 def test_the_exclusion_is_a_slider_that_keys_move(visit):
     page = visit("?like=Nairobi&apart=0")
     nearest = numbers(page, "Distance, km").min()
-    slider = page.get_by_label("Away from the examples")
+    slider = page.get_by_label("Distance from the examples")
     slider.focus()
     for _ in range(2):
         ask(page, lambda: page.keyboard.press("PageUp"))
@@ -77,13 +77,13 @@ def test_the_exclusion_is_a_slider_that_keys_move(visit):
 
 def test_least_similarity_number_and_sea_are_rules(visit):
     page = visit("?like=Nairobi&exclude=0&apart=0")
-    ask(page, lambda: page.get_by_label("How many").fill("40") or page.keyboard.press("Tab"))
+    ask(page, lambda: page.get_by_label("Number of results").fill("40") or page.keyboard.press("Tab"))
     assert len(rows(page)) == 40
-    page.get_by_label("Least similarity").focus()
+    page.get_by_label("Minimum similarity").focus()
     ask(page, lambda: page.keyboard.press("End"))
     assert "Only " in page.locator("#notes").inner_text()
     ask(page, lambda: page.keyboard.press("Home"))
-    ask(page, lambda: page.get_by_label("at sea, too").check())
+    ask(page, lambda: page.get_by_label("include ocean").check())
     assert "ocean=1" in page.url
     ask(page, lambda: page.get_by_label("H3 res").select_option("1"))
     assert {row["Cell"][1] for row in rows(page)} == {"1"}
@@ -108,12 +108,12 @@ def test_a_geojson_file_bounds_the_search_and_a_broken_one_is_complained_of(visi
     page = visit("?like=Nairobi")
     (tmp_path / "india.geojson").write_text(json.dumps(BOX))
     (tmp_path / "broken.geojson").write_text('{"type": "Polygon", "coordinates": [[[1, 2], ')
-    field = page.get_by_label("or a GeoJSON file of polygons")
+    field = page.get_by_label("or load a GeoJSON file of polygons")
     ask(page, lambda: field.set_input_files(tmp_path / "india.geojson"))
     inside = rows(page)
     lon, lat = numbers(page, "Lon"), numbers(page, "Lat")
     assert ((lon > 60) & (lon < 100) & (lat > 5) & (lat < 35)).all()
-    assert "Searching within india.geojson" in page.locator("#area-said").inner_text()
+    assert "Searching within india.geojson" in page.locator("#area-status").inner_text()
     ask(page, lambda: field.set_input_files(tmp_path / "broken.geojson"))
     said = page.get_by_role("alert").inner_text()
     assert "not readable GeoJSON" in said
@@ -147,7 +147,7 @@ def test_ones_own_rows_are_searched_under_a_condition(visit, tmp_path):
     page.wait_for_selector("#where-form:not([hidden])")
     settled(page)
     assert sorted(row["name"] for row in rows(page)) == ["Cairo", "Lima", "Nairobi"]
-    where = page.get_by_label("WHERE: a condition on its columns, in SQL")
+    where = page.get_by_label("WHERE: SQL condition on its columns")
     for condition, names in (("population > 5e6", ["Cairo", "Lima"]), ("name = 'Lima'", ["Lima"])):
         where.fill(condition)
         ask(page, lambda: page.keyboard.press("Enter"))
@@ -194,7 +194,7 @@ def test_a_page_is_the_same_when_its_address_is_opened_again(visit):
     page = visit("?like=Nairobi")
     page.get_by_label("A place: city, lon,lat or H3 cell").fill("Lima:2")
     ask(page, lambda: page.keyboard.press("Enter"))
-    page.get_by_label("Away from each other").focus()
+    page.get_by_label("Distance between results").focus()
     ask(page, lambda: page.keyboard.press("PageUp"))
     ask(page, lambda: page.get_by_role("button", name="Zoom in").click())
     address, before = page.url, rows(page)

@@ -84,7 +84,7 @@ def test_a_port_that_is_taken_is_one_line_with_the_remedy(world):
     assert done.returncode == 1
     assert (
         done.stderr
-        == f"Error: Port {port} is taken already; take another with --port, or any that is free with --port 0.\n"
+        == f"Error: Port {port} is in use. Choose another with --port, or any free port with --port 0.\n"
     )
 
 

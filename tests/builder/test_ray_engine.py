@@ -11,8 +11,8 @@ from subprocess import PIPE
 
 import pytest
 
-from satclip_index.builder._folder_target import InFolder
-from satclip_index.builder._job import Job, what_rounds
+from satclip_index.builder._build_settings import BuildSettings, rounding_environment
+from satclip_index.builder._folder_target import FolderStorage
 from satclip_index.builder._ray_engine import _ray, _Worker
 from satclip_index.errors import BuildError, MissingExtraError
 
@@ -32,7 +32,7 @@ def ray(store, tmp_path_factory):
     home = str(tmp_path_factory.mktemp("home"))  # Ray writes there
     with (
         environment({"PYTHONPATH": child_environment()["PYTHONPATH"], "HOME": home}),
-        _ray(Job(None, False, "cpu", None, workers=2)) as started,
+        _ray(BuildSettings(None, False, "cpu", None, workers=2)) as started,
     ):
         yield started
     assert not started.is_initialized()
@@ -121,23 +121,23 @@ def test_ray_goes_on_with_a_build_of_threads(ray, encoder_file, tmp_path):
 
 @pytest.mark.slow
 def test_a_worker_that_would_give_other_bytes_is_refused(ray, encoder_file, tmp_path, monkeypatch):
-    other = what_rounds() | {"processor": "another"}
-    monkeypatch.setattr("satclip_index.builder._ray_engine.what_rounds", lambda: other)
-    with pytest.raises(BuildError, match="begun with another, and the bytes would differ") as caught:
+    other = rounding_environment() | {"processor": "another"}
+    monkeypatch.setattr("satclip_index.builder._ray_engine.rounding_environment", lambda: other)
+    with pytest.raises(BuildError, match="started with another, and the bytes would differ") as caught:
         build(tmp_path / "atlas", encoder_file, engine="ray")
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_worker_is_refused_that_would_give_other_bytes_or_does_not_see_the_folder(encoder_file, tmp_path):
-    expected = what_rounds()
-    worker = _Worker(encoder_file.read_bytes(), False, "cpu", InFolder(tmp_path), expected)
+    expected = rounding_environment()
+    worker = _Worker(encoder_file.read_bytes(), False, "cpu", FolderStorage(tmp_path), expected)
     with pytest.raises(BuildError, match="all machines share"):
         worker.check()
     (tmp_path / "journal.jsonl").touch()
     worker.check()
     expected["libraries"] = expected["libraries"] | {"numpy": "0.1"}
-    with pytest.raises(BuildError, match=r"libraries numpy [\d.]+; the build was begun with numpy 0\.1,"):
+    with pytest.raises(BuildError, match=r"libraries numpy [\d.]+; the build was started with numpy 0\.1,"):
         worker.check()
 
 

@@ -142,7 +142,7 @@ def test_every_kind_of_place_is_taken(cli, atlas, tmp_path):
         (("sql", "SELECT geometry"), "geometry"),
         (("sql", "SELECT res FROM cells", "-o", "x.geojson"), "lon and lat"),
         (("sql", "FROM 'missing.csv'", "--format", "csv"), "missing.csv"),
-        (("build", "--atlas", "notes.json"), "left alone"),
+        (("build", "--atlas", "notes.json"), "is not replaced"),
         (("build", "--atlas", "new", "--encoder", "notes.json"), "notes.json"),
         (("build", "--atlas", "new", "--encoder", "nosuchencoder"), "nosuchencoder"),
         (("build", "--atlas", "new", "--res", "12"), "resolution"),

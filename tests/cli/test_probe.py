@@ -79,7 +79,7 @@ def test_text_is_classified_and_a_pipe_gets_json_lines(run):
 
 def test_the_task_can_be_set(run):
     assert "same: regression" not in run("--target", "warm", "--task", "classification")[2]
-    assert "different in every row" in run("--target", "warm", "--task", "classification")[2]
+    assert "different value in every row" in run("--target", "warm", "--task", "classification")[2]
     assert "regression needs numbers" in run("--target", "zone", "--task", "regression")[2]
 
 
@@ -152,13 +152,13 @@ def test_rows_without_a_place_or_a_value_are_counted(run, folder):
         ("points.csv", None, ["--target", "warmth"], "no column 'warmth'; it has name, Longitude, LAT, warm, zone"),
         ("points.csv", None, ["--target", "warm", "--lon", "east"], "no column 'east'; it has name"),
         ("points.csv", None, ["--target", "same"], "'same' is 1 in all 150 rows"),
-        ("points.csv", None, ["--target", "name"], "'name' is different in every row"),
-        ("points.csv", None, ["--target", "zone", "--protocol", "satclip-notebook"], "'zone' holds classes"),
+        ("points.csv", None, ["--target", "name"], "'name' has a different value in every row"),
+        ("points.csv", None, ["--target", "zone", "--protocol", "satclip-notebook"], "'zone' contains classes"),
         ("points.csv", None, ["--target", "warm", "--format", "xml"], "'xml' is not a format of a report"),
         ("points.csv", None, ["--target", "warm", "--encoder", "nothing"], "No encoder called 'nothing'"),
-        ("points.csv", None, ["--target", "warm", "--continent-column", "name"], "different in most rows"),
+        ("points.csv", None, ["--target", "warm", "--continent-column", "name"], "different value in most rows"),
         ("none.csv", None, ["--target", "warm"], "No table at"),
-        ("t.xlsx", "a,b\n", ["--target", "warm"], "of no kind read here"),
+        ("t.xlsx", "a,b\n", ["--target", "warm"], "has an unsupported format"),
         ("t.parquet", "not parquet", ["--target", "warm"], "could not be read as a table"),
         ("t.json", "{not json", ["--target", "warm"], "could not be read as a table"),
         ("a.csv", "place,warm\na,1\nb,2\n", ["--target", "warm"], "no coordinates that can be found"),

@@ -131,7 +131,7 @@ def test_unusual_lists_places_or_every_cell(cli, atlas, files):
                 "--where",
                 "1=1; DROP TABLE x",
             ),
-            "one that DuckDB takes",
+            "is not valid SQL",
         ),
         (("unusual", "--beyond", "40000", "--res", "1"), "No cell has another"),
         (("unusual", "--res", "7"), "holds resolution 1, 2"),
@@ -144,4 +144,4 @@ def test_what_cannot_be_asked_is_one_line(cli, atlas, files, arguments, words):
 @pytest.mark.parametrize("option", [("--zoom", "5"), ("--table", "towns.csv"), ("--explain",)])
 def test_regions_and_single_places_do_not_go_together(cli, atlas, files, option):
     shown = failed(cli("like", "Nairobi", "--regions", *option, atlas=atlas), code=2)
-    assert "single places" in " ".join(shown.replace("│", " ").split())
+    assert "cannot be combined with --regions" in " ".join(shown.replace("│", " ").split())

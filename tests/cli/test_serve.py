@@ -46,7 +46,7 @@ def test_an_origin_that_is_none_is_refused(cli, atlas, origin):
 def test_an_address_that_is_not_this_machines_is_refused(process, atlas):
     done = process("serve", "--atlas", atlas.path, "--host", "192.0.2.1", "--port", 0)
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: 192.0.2.1:0 cannot be listened at (")
+    assert done.stderr.startswith("Error: 192.0.2.1:0 cannot be used (")
 
 
 def test_without_an_atlas_it_says_how_to_build_one(cli):

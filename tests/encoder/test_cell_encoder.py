@@ -7,7 +7,7 @@ import torch
 
 from satclip_index.encoder._padua import products
 from satclip_index.encoder.cell_encoder import MOST_ERROR, CellEncoder, Plan, _Squares
-from satclip_index.encoder.deterministic import one_thread_each
+from satclip_index.encoder.deterministic import single_threaded
 from satclip_index.encoder.location_encoder import Encoder
 from satclip_index.encoder.spherical_harmonics import real_harmonics
 from satclip_index.geo import grid
@@ -57,7 +57,7 @@ def test_the_bundled_encoder_is_as_precise_by_cells_as_by_points(res):
 def test_side_by_side_or_one_after_the_other_the_bits_are_the_same(res):
     encoder, (cells, lon, lat) = make_encoder(3, L=24), some_cells(res)
     cells, lon, lat = cells[:30_000], lon[:30_000], lat[:30_000]
-    with one_thread_each(), ThreadPoolExecutor(4) as pool:
+    with single_threaded(), ThreadPoolExecutor(4) as pool:
         found = CellEncoder(encoder).encode(cells, lon, lat, each=pool.map)
         np.testing.assert_array_equal(found, CellEncoder(encoder).encode(cells, lon, lat))
 

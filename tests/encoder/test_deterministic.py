@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from satclip_index.encoder.deterministic import eigenvectors, inner_products, one_thread_each
+from satclip_index.encoder.deterministic import eigen_decomposition, gram_matrix, single_threaded
 
 from ..oracles import make_encoder
 
@@ -19,16 +19,16 @@ def three_threads():
 
 def test_inner_products_and_eigenvectors_are_those_of_numpy():
     vectors = np.random.default_rng(0).random((5, 40))
-    products = inner_products(vectors)
+    products = gram_matrix(vectors)
     np.testing.assert_allclose(products, vectors @ vectors.T, rtol=1e-13)
-    values, columns = eigenvectors(products)
+    values, columns = eigen_decomposition(products)
     np.testing.assert_allclose(values, np.linalg.eigvalsh(products), rtol=1e-10)
     np.testing.assert_allclose(products @ columns, columns * values, atol=1e-10)
 
 
 def test_torch_has_one_thread_until_the_last_who_asked_is_done(three_threads):
-    with one_thread_each() as outer:
-        with one_thread_each() as inner:
+    with single_threaded() as outer:
+        with single_threaded() as inner:
             assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 1
     assert (outer, inner, torch.get_num_threads()) == (3, 3, 3)

@@ -28,8 +28,8 @@ def key(face, a, b):
 def cell_of(tables, lon, lat, res):
     """Return the cell of each point by arithmetic and the table; 0 where the table has no such lattice point."""
     shape, p = _h3_lattice.faces(), sphere.unit_vectors(lon, lat)
-    face = np.argmax(p @ shape.centre.T, axis=1)
-    up, scale = np.sum(p * shape.centre[face], axis=1), np.sqrt(7.0) ** res
+    face = np.argmax(p @ shape.center.T, axis=1)
+    up, scale = np.sum(p * shape.center[face], axis=1), np.sqrt(7.0) ** res
     a, b = (scale * np.sum(p * axis[res % 2, face], axis=1) / up for axis in (shape.a, shape.b))
     wanted = key(face, *_h3_lattice.nearest_point(a, b))
     keys, cells = tables[res]
@@ -89,8 +89,8 @@ def test_a_point_on_the_very_edge_of_a_face_has_a_cell_at_or_next_to_it(tables, 
 
 def test_the_faces_are_those_of_an_icosahedron_turned_the_same_way():
     shape = _h3_lattice.faces()
-    assert shape.centre.shape == (20, 3)
-    np.testing.assert_allclose(np.sum(shape.corners * shape.centre[:, None], axis=2), 0.7946544722917661, atol=1e-12)
+    assert shape.center.shape == (20, 3)
+    np.testing.assert_allclose(np.sum(shape.corners * shape.center[:, None], axis=2), 0.7946544722917661, atol=1e-12)
     assert (np.linalg.det(shape.corners) > 0).all()
     pentagons = {h3.str_to_int(cell) for cell in h3.get_pentagons(0)}
     assert set(grid.cells_of_points(*degrees(shape.corners.reshape(-1, 3)), 0).tolist()) == pentagons

@@ -221,9 +221,9 @@ def test_what_is_not_ours_is_left_alone(atlas, tmp_path, force):
     (tmp_path / "mine").mkdir()
     lancedb.connect(tmp_path / "mine").create_table("theirs", pa.table({"a": [1]}))
     for name in ("file", "mine"):
-        with pytest.raises(AtlasExistsError, match="left alone"):
+        with pytest.raises(AtlasExistsError, match="is not replaced"):
             atlas.to_lance(tmp_path / name, force=force)
-    with pytest.raises(AtlasExistsError, match="left alone"):
+    with pytest.raises(AtlasExistsError, match="is not replaced"):
         atlas.to_lance(atlas.path, force=force)
     assert (tmp_path / "file").read_text() == "mine"
     assert opened_names(tmp_path / "mine") == ["theirs"]

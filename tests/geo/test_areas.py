@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from satclip_index.geo import grid, sphere
-from satclip_index.geo.areas import Area, FarFrom, boxes_round, cells_in, reach_of_descendants_rad
+from satclip_index.geo.areas import Area, FarFrom, cap_bounds, cells_in, descendant_reach_rad
 from satclip_index.geo.places import Place
 
 from ..oracles import all_cells, haversine_km
@@ -38,7 +38,7 @@ def around(lon, lat, angle, points=181):
 @example((-180.0, -89.0), 0.02)
 @example((-179.9, 80.0), 0.1)
 def test_the_box_round_a_cap_holds_its_rim(middle, reach):
-    west, south, east, north = (float(side[0]) for side in boxes_round(*map(np.atleast_1d, middle), np.array([reach])))
+    west, south, east, north = (float(side[0]) for side in cap_bounds(*map(np.atleast_1d, middle), np.array([reach])))
     lon, lat = around(*middle, reach)
     assert -90 <= south <= lat.min() + 1e-6
     assert lat.max() - 1e-6 <= north <= 90
@@ -50,7 +50,7 @@ def test_the_box_round_a_cap_holds_its_rim(middle, reach):
 
 @given(MIDDLES, st.floats(0, 1.5))
 def test_the_box_round_a_cap_is_no_wider_than_it(middle, reach):
-    west, south, east, north = (float(side[0]) for side in boxes_round(*map(np.atleast_1d, middle), np.array([reach])))
+    west, south, east, north = (float(side[0]) for side in cap_bounds(*map(np.atleast_1d, middle), np.array([reach])))
     lon, lat = around(*middle, reach, points=20_001)
     if abs(middle[1]) + np.degrees(reach) < 89:
         assert north - lat.max() < 1e-3
@@ -71,8 +71,8 @@ DEEP = [pytest.param(res, 5, marks=pytest.mark.slow) for res in (0, 3)]  # two m
 def test_no_descendant_is_further_than_the_reach_of_its_resolution(res, finer):
     cells = grid.cells_at(finer)
     furthest = angle_between(cells, grid.ancestors(cells, res)).max()
-    assert furthest < reach_of_descendants_rad(res)
-    assert furthest > 0.6 * reach_of_descendants_rad(res), "the reach is no wider than it need be"
+    assert furthest < descendant_reach_rad(res)
+    assert furthest > 0.6 * descendant_reach_rad(res), "the reach is no wider than it need be"
 
 
 @pytest.mark.parametrize("res", range(4, 15))
@@ -80,7 +80,7 @@ def test_a_child_takes_its_share_of_the_reach_at_every_resolution(res):
     rng = np.random.default_rng(res)
     lon, lat = rng.uniform(-180, 180, 20_000), np.degrees(np.arcsin(rng.uniform(-1, 1, 20_000)))
     children = grid.cells_of_points(lon, lat, res + 1)
-    step = reach_of_descendants_rad(res) - reach_of_descendants_rad(res + 1)
+    step = descendant_reach_rad(res) - descendant_reach_rad(res + 1)
     assert 0.9 * step < angle_between(children, grid.ancestors(children, res)).max() < step
 
 

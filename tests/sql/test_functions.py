@@ -231,8 +231,8 @@ def test_a_condition_says_which_cells_may_be_answers(connection, atlas):
         ("apart_km := NULL", "apart_km is None; expected"),
         ("\"where\" := 'nothing > 1'", "nothing"),
         ("\"where\" := ''", "condition is empty"),
-        ("\"where\" := 'true) OR (true'", "not one that DuckDB takes"),
-        ("\"where\" := 'true; DROP VIEW satclip.cells'", "not one that DuckDB takes"),
+        ("\"where\" := 'true) OR (true'", "is not valid SQL"),
+        ("\"where\" := 'true; DROP VIEW satclip.cells'", "is not valid SQL"),
     ],
 )
 def test_rules_that_cannot_be_are_refused_in_one_line(connection, rules, complaint):

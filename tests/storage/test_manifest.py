@@ -119,7 +119,7 @@ def test_a_path_out_of_the_atlas_is_refused(atlas, copy_of, path):
     root = copy_of(atlas)
     (root.parent / "x").write_text("")
     edit(root, lambda described: described["files"].append({"path": path, "size": 0, "sha256": ""}))
-    refused(root, "outside the atlas")
+    refused(root, "outside of the atlas")
 
 
 @pytest.mark.parametrize("name", ["encoder.safetensors", "res=2/index.faiss", "res=2/tree.safetensors", "parquet"])

@@ -3,7 +3,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from satclip_index.errors import CorruptAtlasError
-from satclip_index.storage.tensor_files import Streamed, TensorFile, map_tensors, write_tensors
+from satclip_index.storage.tensor_files import StreamedTensor, TensorFile, map_tensors, write_tensors
 
 rng = np.random.default_rng(0)
 TENSORS = {
@@ -31,7 +31,7 @@ def test_tensors_are_written_byte_for_byte_as_the_library_does(path, tmp_path):
 
 def test_a_tensor_in_parts_is_the_tensor(path, tmp_path):
     parts = [TENSORS["halves"][:2], TENSORS["halves"][2:]]
-    streamed = Streamed(np.dtype(np.float16), (5, 3), iter(parts))
+    streamed = StreamedTensor(np.dtype(np.float16), (5, 3), iter(parts))
     write_tensors(tmp_path / "parts", TENSORS | {"halves": streamed})
     assert path.read_bytes() == (tmp_path / "parts").read_bytes()
 

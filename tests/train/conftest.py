@@ -8,10 +8,10 @@ from satclip_train.rasters.config import (
     EncoderConfig,
     PointsConfig,
     PositionConfig,
+    Scale,
     TowerConfig,
     TrainingConfig,
 )
-from satclip_train.rasters.random_conv_tower import Scale
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +47,9 @@ def tiny(rasters):
             night_lights=rasters / "lights.png",
         ),
         points=PointsConfig(sea_share=0.1, lit_share=0.1),
-        tower=TowerConfig(scales=(Scale(300, 4), Scale(1000, 5)), filters=6, keep=8, fit_points=400),
+        tower=TowerConfig(
+            scales=(Scale(size_km=300, pixels=4), Scale(size_km=1000, pixels=5)), filters=6, keep=8, fit_points=400
+        ),
         position=PositionConfig(anchors=12, widths_km=(3000.0,), keep=9),
         encoder=EncoderConfig(legendre_polys=8, capacity=32, embed_dim=16, degree_decay=0.5, w0=45.0),
         training=TrainingConfig(

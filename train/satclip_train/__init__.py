@@ -1,1 +1,1 @@
-"""Training of location encoders, from global rasters or Sentinel-2 tiles, and probes of what they are worth."""
+"""Training of location encoders on global rasters or Sentinel-2 tiles, and probes of their embeddings."""

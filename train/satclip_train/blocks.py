@@ -1,4 +1,4 @@
-"""Blocks of the Earth, by degrees, that are held out together."""
+"""Blocks of longitude and latitude whose points are held out together."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ FloatVector = NDArray[np.float64]
 
 
 def block_of(lon: FloatVector, lat: FloatVector, degrees: float) -> NDArray[np.int64]:
-    """Return the number of the block, ``degrees`` of longitude by ``degrees`` of latitude, each point lies in.
+    """Return the number of the block, ``degrees`` of longitude by ``degrees`` of latitude, that contains each point.
 
     Parameters
     ----------
@@ -19,7 +19,7 @@ def block_of(lon: FloatVector, lat: FloatVector, degrees: float) -> NDArray[np.i
     Returns
     -------
     (n,) int64
-        The same number for two points exactly if they share a block.
+        Equal for two points if and only if they are in the same block.
     """
     across, down = int(np.ceil(360 / degrees)), int(np.ceil(180 / degrees))
     column = np.floor((np.asarray(lon) + 180.0) / degrees).astype(np.int64) % across
@@ -28,7 +28,7 @@ def block_of(lon: FloatVector, lat: FloatVector, degrees: float) -> NDArray[np.i
 
 
 def is_held_out(lon: FloatVector, lat: FloatVector, *, degrees: float, share: float, seed: int) -> NDArray[np.bool_]:
-    """Return whether each point lies in a block that is kept for validation.
+    """Return whether each point is in a block that is held out for validation.
 
     Parameters
     ----------
@@ -37,18 +37,19 @@ def is_held_out(lon: FloatVector, lat: FloatVector, *, degrees: float, share: fl
     degrees : float
         Edge of a block.
     share : float
-        Share of the blocks to keep, in [0, 1].
+        Share of the blocks to hold out, in [0, 1].
     seed : int
-        Another seed keeps other blocks.
+        Selects which blocks are held out.
 
     Returns
     -------
     (n,) bool
-        The same for all points of a block.
+        Equal for all points of a block.
 
     Notes
     -----
-    Blocks are ranked by the finaliser of splitmix64 (Steele et al. 2014), so no list of them is kept anywhere.
+    The number of a block is hashed by the finalizer of splitmix64 (Steele et al. 2014), so no list of held-out blocks
+    is stored.
     """
     stride = np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
     mixed = block_of(lon, lat, degrees).astype(np.uint64) + stride

@@ -1,4 +1,4 @@
-"""The contrastive loss, with targets as hard as the released one's or as soft as the images are alike."""
+"""The contrastive loss, with hard targets as in the released code, or soft targets from the similarity of images."""
 
 import math
 
@@ -7,20 +7,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
-"""Natural logarithm of the first inverse temperature; CLIP's and SatCLIP's."""
+"""Natural logarithm of the initial inverse temperature in CLIP and SatCLIP."""
 MAX_LOGIT_SCALE = math.log(100.0)
-"""Where CLIP clips it, so that the logits stay in range."""
+"""Upper bound, as in CLIP, that keeps the logits in range."""
 
 
-def soft_targets(similarity: Tensor, temperature: float) -> Tensor:
-    """Return what share of each row's attention every column deserves.
+def soft_targets(features: Tensor, temperature: float) -> Tensor:
+    """Return the target probability of each place (column) for each image (row).
 
     Parameters
     ----------
-    similarity : (n, n) float
-        Of image i and image j, in [-1, 1].
+    features : (n, d) float
+        Features of the images; the cosine of two rows is the similarity of two images.
     temperature : float
-        0: each image deserves only its own place, as in the released loss. Higher: places that look alike share.
+        0: the target of an image is its own place only, as in the released loss. Above 0: the softmax of the
+        similarities over the temperature, so that images that look alike share their places.
 
     Returns
     -------
@@ -28,8 +29,9 @@ def soft_targets(similarity: Tensor, temperature: float) -> Tensor:
         Rows sum to 1.
     """
     if temperature == 0:
-        return torch.eye(len(similarity), dtype=similarity.dtype, device=similarity.device)
-    return functional.softmax(similarity / temperature, dim=1)
+        return torch.eye(len(features), dtype=features.dtype, device=features.device)
+    direction = functional.normalize(features, dim=1)
+    return functional.softmax(direction @ direction.T / temperature, dim=1)
 
 
 def contrastive_loss(places: Tensor, images: Tensor, logit_scale: Tensor, targets: Tensor) -> Tensor:
@@ -38,11 +40,11 @@ def contrastive_loss(places: Tensor, images: Tensor, logit_scale: Tensor, target
     Parameters
     ----------
     places, images : (n, d) float
-        Embeddings of places and of their images, row by row; any length, only directions count.
+        Embeddings of places and of their images, row by row, of any norm; they are normalized first.
     logit_scale : () float
         Natural logarithm of the inverse temperature of the logits.
-    targets : (n, n) float
-        As :func:`soft_targets` gives them; symmetric up to normalisation, since the similarity is.
+    targets : (n, n) float, or (n,) int64
+        Probabilities, see :func:`soft_targets`, or the position of each image's place.
 
     Returns
     -------
@@ -50,7 +52,7 @@ def contrastive_loss(places: Tensor, images: Tensor, logit_scale: Tensor, target
 
     Notes
     -----
-    With the identity as targets this is the loss of CLIP (Radford et al. 2021, figure 3), which SatCLIP uses.
+    With the identity as targets, this is the loss of CLIP (Radford et al. 2021, figure 3), which SatCLIP uses.
     """
     scale = logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
     logits = scale * functional.normalize(places, dim=1) @ functional.normalize(images, dim=1).T
@@ -58,7 +60,7 @@ def contrastive_loss(places: Tensor, images: Tensor, logit_scale: Tensor, target
 
 
 class ContrastiveHead(nn.Module):
-    """What trains beside the encoder and is thrown away: linear maps, and the logit scale.
+    """Linear layers and the logit scale, which are trained with the encoder and discarded afterwards.
 
     Parameters
     ----------
@@ -67,7 +69,7 @@ class ContrastiveHead(nn.Module):
     embed_dim : int
         Width of an embedding.
     dim_position : int
-        Width of the smooth functions of position that should stay readable; 0 for none.
+        Width of the functions of position that a linear layer should predict from the embedding; 0 for none.
     """
 
     def __init__(self, dim_features: int, embed_dim: int, dim_position: int = 0) -> None:
@@ -76,7 +78,7 @@ class ContrastiveHead(nn.Module):
         self.looks = nn.Linear(embed_dim, dim_features)
         self.position = nn.Linear(embed_dim, dim_position) if dim_position else None
         self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
-        self.spread = embed_dim**0.5  # gives the coordinates of a unit vector a variance of about 1
+        self.spread = embed_dim**0.5  # scales the components of a unit vector to a variance of about 1
 
     def forward(
         self,
@@ -88,33 +90,32 @@ class ContrastiveHead(nn.Module):
         looks_weight: float,
         position_weight: float,
     ) -> Tensor:
-        """Return the loss of a batch: contrastive, plus what a linear readout of the embedding misses.
+        """Return the loss of a batch: the contrastive loss plus the errors of linear readouts of the embedding.
 
         Parameters
         ----------
         places : (n, embed_dim) float
             Raw embeddings.
         features : (n, dim_features) float
-            Of the tower, for the same places.
+            Features of the tower for the same places.
         position : (n, dim_position) float
-            Smooth functions of position: low-degree harmonics.
+            Smooth functions of position.
         temperature : float
             See :func:`soft_targets`.
         looks_weight, position_weight : float
-            Weight of the squared error of a linear prediction of features, and of position, from the embedding's
-            direction, as a share of their variance; 0 leaves it out.
+            Weights of the squared errors of linear predictions of ``features`` and of ``position`` from the normalized
+            embedding, each relative to the mean square of what is predicted; 0 omits the term.
         """
-        direction = functional.normalize(features, dim=1)
-        targets = soft_targets(direction @ direction.T, temperature)
+        targets = soft_targets(features, temperature)
         loss = contrastive_loss(places, self.image(features), self.logit_scale, targets)
         unit = functional.normalize(places, dim=1) * self.spread
         if looks_weight > 0:
-            loss = loss + looks_weight * _missed_share(self.looks(unit), features)
+            loss = loss + looks_weight * _relative_error(self.looks(unit), features)
         if position_weight > 0 and self.position is not None:
-            loss = loss + position_weight * _missed_share(self.position(unit), position)
+            loss = loss + position_weight * _relative_error(self.position(unit), position)
         return loss
 
 
-def _missed_share(predicted: Tensor, target: Tensor) -> Tensor:
-    """Return the squared error against a target brought to a mean square of 1, where an untrained readout starts."""
+def _relative_error(predicted: Tensor, target: Tensor) -> Tensor:
+    """Return the mean squared error against a target scaled to a mean square of 1, the error of predicting 0."""
     return functional.mse_loss(predicted, target / target.square().mean().sqrt())

@@ -125,7 +125,7 @@ async function copy(text) {
     await navigator.clipboard.writeText(text);
     get("copied").textContent = "Copied.";
   } catch {
-    get("copied").textContent = "This browser does not let a page copy; mark the text below.";
+    get("copied").textContent = "This browser does not allow copying; select the text below.";
   }
 }
 

@@ -1,30 +1,30 @@
-// What the page and the server say to each other: JSON in two properties of one Bokeh model.
+// Messages between the page and the server: JSON in two properties of a Bokeh model.
 
 let model = null;
-let asked = 0; // the number of the last message sent
-let question = 0; // and of the last one that changes the answer
+let sent = 0; // number of the last message
+let question = 0; // number of the last message that changes the results
 const listeners = {};
 
-export function listen(kind, heard) {
-  (listeners[kind] ??= []).push(heard);
+export function listen(kind, handler) {
+  (listeners[kind] ??= []).push(handler);
 }
 
 export function send(message, {isQuestion = true} = {}) {
-  asked += 1;
+  sent += 1;
   if (isQuestion) {
-    question = asked;
-    document.body.dataset.asked = String(question);
+    question = sent;
+    document.body.dataset.question = String(question);
     busy(true);
   }
-  model.asked = JSON.stringify({n: asked, ...message});
-  return asked;
+  model.request = JSON.stringify({n: sent, ...message});
+  return sent;
 }
 
 export function open(channel) {
   model = channel;
-  channel.properties.said.change.connect(() => {
-    const message = JSON.parse(channel.said);
-    for (const heard of listeners[message.kind] ?? []) heard(message);
+  channel.properties.response.change.connect(() => {
+    const message = JSON.parse(channel.response);
+    for (const handle of listeners[message.kind] ?? []) handle(message);
     if (message.n >= question && ["state", "error"].includes(message.kind)) busy(false);
   });
 }

@@ -1,9 +1,9 @@
-// What is asked: examples, rules, an area, a table.
+// Controls: examples, search rules, area and table.
 
 import {listen, send} from "./channel.js";
 import {endDrawing, startDrawing} from "./map.js";
 
-const PART_BYTES = 768 * 1024; // of a table, in one message
+const PART_BYTES = 768 * 1024; // of a table per message
 const get = id => document.getElementById(id);
 const km = value => `${Number(value).toLocaleString("en")} km`;
 const SLIDERS = {exclude: km, apart: km, min: value => (Number(value) < 0 ? "any" : Number(value).toFixed(2))};
@@ -71,7 +71,7 @@ function startArea() {
   const show = drawing => {
     draw.setAttribute("aria-pressed", String(drawing));
     end.hidden = !drawing;
-    get("area-said").textContent = drawing ? "Click the corners on the map, or move the map and press Enter; then close the area." : "";
+    get("area-status").textContent = drawing ? "Click the corners on the map, or move the map and press Enter; then close the area." : "";
   };
   draw.addEventListener("click", () => {
     const drawing = draw.getAttribute("aria-pressed") !== "true";
@@ -82,7 +82,7 @@ function startArea() {
     const polygon = endDrawing();
     show(false);
     if (polygon) send({do: "area", text: JSON.stringify(polygon), name: ""});
-    else get("area-said").textContent = "An area has three corners at least; nothing was drawn.";
+    else get("area-status").textContent = "An area needs at least three corners; nothing was drawn.";
   });
   get("area-drop").addEventListener("click", () => { file.value = ""; send({do: "area", text: "", name: ""}); });
   file.addEventListener("change", async () => {
@@ -122,7 +122,7 @@ function startTable() {
   });
   listen("state", ({table}) => {
     get("where-form").hidden = !table;
-    get("table-said").textContent = table ? `Searching among the rows of ${table}. ${columns}` : "";
+    get("table-status").textContent = table ? `Searching in the rows of ${table}. ${columns}` : "";
   });
 }
 
@@ -143,6 +143,6 @@ export function startControls() {
     showExamples(examples, labels);
     showRules(rules);
     get("area-drop").hidden = !within;
-    if (get("draw").getAttribute("aria-pressed") !== "true") get("area-said").textContent = within ? `Searching within ${within === "drawn here" ? "the area drawn" : within}.` : "";
+    if (get("draw").getAttribute("aria-pressed") !== "true") get("area-status").textContent = within ? `Searching within ${within === "drawn here" ? "the area drawn" : within}.` : "";
   });
 }

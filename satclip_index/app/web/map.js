@@ -1,4 +1,4 @@
-// The map: what is in view, clicks, keys, what lies under the pointer, and areas that are drawn.
+// The map: view, clicks, keys, the tooltip, and drawing of areas.
 
 import {listen, send} from "./channel.js";
 
@@ -8,9 +8,9 @@ const tip = document.getElementById("tip");
 const where = document.getElementById("where");
 let map = null;
 let sketch = null;
-let sent = null; // the last view the server was told of; none before it answers for the first time
+let sent = null; // the last view sent to the server; null before its first response
 let timer = 0;
-let pointed = 0; // the number of the last question about a point
+let pointed = 0; // the number of the last request about a point
 let pointer = null;
 let corners = null; // of an area being drawn
 
@@ -22,7 +22,7 @@ function view() {
   return {lon: (start + end) / 2, lat: (map.y_range.start + map.y_range.end) / 2, width: end - start};
 }
 
-// Show a view, with a degree as high as it is wide, and no further than the poles.
+// Show a view with equal scales of lon and lat, not beyond the poles.
 export function look({lon, lat, width}) {
   const [across, up] = size();
   width = Math.min(Math.max(width, NARROWEST), 360);
@@ -64,7 +64,7 @@ function zoom(factor) {
   look({lon, lat, width: width * factor});
 }
 
-// A point as text, with the decimals that a pixel of this view can mean.
+// A point as text, with the precision of a pixel.
 function placeText(lon, lat) {
   const decimals = Math.max(1, Math.ceil(-Math.log10(view().width / size()[0])));
   return `${wrap(lon).toFixed(decimals)},${Math.min(Math.max(lat, -90), 90).toFixed(decimals)}`;
@@ -89,7 +89,7 @@ export function startDrawing() {
   drawSketch();
 }
 
-// Return the polygon that was drawn; null if it has no three corners.
+// Return the drawn polygon; null if it has fewer than three corners.
 export function endDrawing() {
   const ring = corners ?? [];
   corners = null;
@@ -140,11 +140,11 @@ function onPointer(event) {
 
 function showAt({n, cell, lon, lat, similarity, percentile}) {
   if (n !== pointed) return;
-  const said = [`${cell}`, `${lon.toFixed(2)}, ${lat.toFixed(2)}`];
-  said.push(similarity === undefined ? "not in this atlas" : `similarity ${similarity.toFixed(4)}, percentile ${percentile.toFixed(2)}`);
-  where.textContent = said.join(" · ");
+  const lines = [`${cell}`, `${lon.toFixed(2)}, ${lat.toFixed(2)}`];
+  lines.push(similarity === undefined ? "not in this atlas" : `similarity ${similarity.toFixed(4)}, percentile ${percentile.toFixed(2)}`);
+  where.textContent = lines.join(" · ");
   if (!pointer) return;
-  tip.textContent = said.join("\n");
+  tip.textContent = lines.join("\n");
   tip.hidden = false;
   const [across, up] = size();
   tip.style.left = `${Math.max(0, Math.min(pointer.x + 14, across - tip.offsetWidth - 4))}px`;
@@ -153,7 +153,7 @@ function showAt({n, cell, lon, lat, similarity, percentile}) {
 
 export function startMap(figure, drawn) {
   [map, sketch] = [figure, drawn];
-  // Of two quick clicks Bokeh calls the second a double one; corners may be clicked quickly.
+  // Bokeh reports the second of two quick clicks as a double click; corners may be clicked quickly.
   map.on_event("tap", ({x, y, modifiers}) => take(x, y, Boolean(modifiers?.shift)));
   map.on_event("doubletap", ({x, y}) => { if (corners) take(x, y, false); });
   for (const range of [map.x_range, map.y_range]) range.change.connect(settleSoon);
@@ -168,6 +168,6 @@ export function startMap(figure, drawn) {
   listen("state", ({n, view: [lon, lat, width]}) => {
     if (n !== 1) return;
     look({lon, lat, width});
-    sent = JSON.stringify(viewMessage()); // the picture of this view came along
+    sent = JSON.stringify(viewMessage()); // the picture of this view was in the first response
   });
 }

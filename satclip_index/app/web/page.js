@@ -1,4 +1,4 @@
-// The page: put together once Bokeh has drawn the map.
+// The page: started once Bokeh has drawn the map.
 
 import {listen, open, send} from "./channel.js";
 import {startMap, size} from "./map.js";
@@ -26,7 +26,7 @@ theme.addEventListener("click", () => {
 });
 
 const waiting = setTimeout(() => {
-  error.textContent = `The server does not answer pages of ${location.host}. Open the address that it printed, or start it with --allow-origin ${location.host}`;
+  error.textContent = `The server does not accept connections from ${location.host}. Open the address that it printed, or start it with --allow-origin ${location.host}`;
 }, 10_000);
 
 window.addEventListener("map-ready", ({detail: {map, channel, sketch}}) => {
@@ -36,7 +36,7 @@ window.addEventListener("map-ready", ({detail: {map, channel, sketch}}) => {
   startControls();
   startAnswer(map);
   map.document.on_event("connection_lost", () => {
-    error.textContent = "The server does not answer any more. Start it again, then load this page again.";
+    error.textContent = "The connection to the server was lost. Restart the server, then reload this page.";
   });
   send({do: "hello", size: size(), link: location.search});
 }, {once: true});

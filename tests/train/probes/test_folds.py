@@ -3,7 +3,8 @@ import pytest
 
 from satclip_index.errors import DataError
 from satclip_train.blocks import block_of
-from satclip_train.probes.folds import baselines, blocked_folds, probe, random_folds
+from satclip_train.probes.baselines import baseline_features
+from satclip_train.probes.folds import blocked_folds, probe, random_folds
 from satclip_train.rasters.point_sampling import uniform_points
 
 
@@ -56,7 +57,7 @@ def test_what_only_neighbours_tell_is_seen_by_random_folds_alone(places):
 
 
 def test_baselines_have_not_seen_an_image(places):
-    shapes = {name: rows.shape for name, rows in baselines(*places, 6)}
+    shapes = {name: rows.shape for name, rows in baseline_features(*places, 6)}
     assert shapes == {
         "lon/lat": (1500, 2),
         "xyz": (1500, 3),
@@ -67,11 +68,11 @@ def test_baselines_have_not_seen_an_image(places):
 
 def test_bad_input_is_one_clear_line(places):
     lon, lat = places
-    with pytest.raises(DataError, match="expected one number"):
+    with pytest.raises(DataError, match="expected the same number of each"):
         probe(np.ones((10, 2)), np.ones(9), lon[:10], lat[:10])
     with pytest.raises(DataError, match="not finite"):
         probe(np.full((1500, 2), np.nan), lon, lon, lat)
     with pytest.raises(DataError, match="folds is 2"):
         probe(np.ones((1500, 2)), lon, lon, lat, folds=2)
-    with pytest.raises(DataError, match="lie in 1 blocks"):
+    with pytest.raises(DataError, match="are in 1 blocks"):
         probe(np.ones((20, 2)), np.arange(20), np.full(20, 5.0), np.full(20, 5.0))

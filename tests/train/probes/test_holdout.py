@@ -4,6 +4,7 @@ import pytest
 from satclip_index.errors import TableError
 from satclip_index.geo.gazetteer import continents
 from satclip_train.probes.evaluation import _shots, evaluate_holdout
+from satclip_train.probes.options import ProbeOptions
 from satclip_train.probes.target import find_target
 
 
@@ -40,7 +41,7 @@ def test_a_few_rows_of_a_continent_mend_a_planted_offset():
     where = np.eye(4)[np.unique(group, return_inverse=True)[1]]
     shared = rng.normal(size=(800, 3))
     y = shared.sum(axis=1) + where @ [0.0, 10.0, -10.0, 5.0] + rng.normal(0, 0.1, 800)
-    scores = evaluate_holdout({"x": np.concatenate([shared, where], axis=1)}, numbers(y), group, seeds=2)
+    scores = evaluate_holdout({"x": np.concatenate([shared, where], axis=1)}, numbers(y), group, ProbeOptions(seeds=2))
     assert [score.setting for score in scores[:4]] == ["zero-shot", "1%", "5%", "10%"]
     assert [score.group for score in scores[::4]] == ["A", "B", "C", "D", "mean"]
     for continent in range(5):
@@ -64,7 +65,7 @@ def test_shares_of_a_continent_are_nested_and_judged_on_the_same_rows():
 
 def test_holding_out_takes_three_continents():
     x = np.random.default_rng(0).normal(size=(60, 2))
-    with pytest.raises(TableError, match="lie on 2 continents"):
+    with pytest.raises(TableError, match="are on 2 continents"):
         evaluate_holdout({"x": x}, numbers(x[:, 0]), np.repeat(["A", "B"], 30))
     with pytest.raises(TableError, match="No continent has 20 rows"):
         evaluate_holdout({"x": x}, numbers(x[:, 0]), np.repeat(["A", "B", "C", "D"], 15))

@@ -3,7 +3,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
-from satclip_train.probes.folds import random_folds
+from satclip_train.probes.folds import out_of_fold, random_folds
 from satclip_train.probes.logistic import LogisticFolds
 from satclip_train.probes.ridge import RidgeFolds
 
@@ -29,14 +29,15 @@ def test_ridge_over_folds_is_scikit_learn_s_ridge_on_each_fold(classify):
         train[extra] = True  # a few rows of the held-out fold
         scaler = StandardScaler().fit(x[train])
         theirs = Ridge(alpha=models.penalties[held]).fit(scaler.transform(x[train]), y[train])
-        found = models.predict(held, test, extra)
-        np.testing.assert_allclose(found, theirs.predict(scaler.transform(x[test])), atol=1e-8)
+        predicted = models.predict(held, test, extra)
+        np.testing.assert_allclose(predicted, theirs.predict(scaler.transform(x[test])), atol=1e-8)
 
 
 def test_ridge_survives_more_features_than_rows_and_features_that_never_vary():
     x = np.concatenate([correlated(60, 90, 0), np.full((60, 2), 7.0)], axis=1)
-    models = RidgeFolds(x, x[:, :1], random_folds(60, 5, 0), classify=False)
-    assert np.isfinite(models.out_of_fold()).all()
+    fold = random_folds(60, 5, 0)
+    models = RidgeFolds(x, x[:, :1], fold, classify=False)
+    assert np.isfinite(out_of_fold(models, fold)).all()
 
 
 @pytest.mark.parametrize("penalty", [1000.0, 10.0, 1.0])

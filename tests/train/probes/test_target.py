@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, f1_score, r2_score, root_mean_squared_error
 
 from satclip_index.errors import TableError
 from satclip_train.probes.target import find_target, mostly_numbers
@@ -30,7 +29,7 @@ def test_rare_classes_are_left_out_and_counted():
     ("column", "task", "complaint"),
     [
         (np.full(30, 2.5), None, "is 2.5 in all 30 rows"),
-        (np.array([f"name {i}" for i in range(30)], dtype=object), None, "different in every row"),
+        (np.array([f"name {i}" for i in range(30)], dtype=object), None, "different value in every row"),
         (np.array(["a"] * 28 + ["b", "c"], dtype=object), None, "has 1 classes of at least 5 rows"),
         (np.array(["a", "b"] * 15, dtype=object), "regression", "regression needs numbers"),
         (np.arange(8.5), None, "Only 9 rows"),
@@ -43,17 +42,34 @@ def test_a_column_that_can_not_be_predicted_is_refused(column, task, complaint):
         find_target("t", column, task)
 
 
-def test_metrics_are_those_of_scikit_learn():
-    rng = np.random.default_rng(1)
-    y, rows = rng.normal(size=40), rng.permutation(40)[:25]
-    said = rng.normal(size=(25, 1))
-    expected = (r2_score(y[rows], said), root_mean_squared_error(y[rows], said[:, 0]))
-    assert find_target("y", y)[0].scores(said, rows) == pytest.approx(expected)
-    names = rng.choice(list("abcd"), 40)
-    target, said = find_target("y", names.astype(object))[0], rng.normal(size=(25, 4))
-    truth, chosen = names[rows], np.array(list("abcd"))[said.argmax(axis=1)]
-    expected = (accuracy_score(truth, chosen), f1_score(truth, chosen, average="macro"))
-    assert target.scores(said, rows) == pytest.approx(expected)
+@pytest.mark.parametrize("seed", range(5))
+def test_r2_and_rmse_are_those_written_out(seed):
+    rng = np.random.default_rng(seed)
+    y, rows = 1e3 + rng.normal(size=40), rng.permutation(40)[: 25 - 5 * seed]
+    predicted = y[rows, None] + rng.normal(size=(rows.size, 1))
+    squared = np.sum((y[rows] - predicted[:, 0]) ** 2)
+    expected = (1 - squared / np.sum((y[rows] - y[rows].mean()) ** 2), np.sqrt(squared / rows.size))
+    assert find_target("y", y)[0].scores(predicted, rows) == pytest.approx(expected, abs=1e-12, rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_accuracy_and_macro_f1_are_those_written_out(seed):
+    rng = np.random.default_rng(seed)
+    names, rows = np.resize(list("abcdefg"), 80), rng.permutation(80)[: 60 - 14 * seed]
+    target, predicted = find_target("y", names.astype(object))[0], rng.normal(size=(rows.size, 7))
+    truth, chosen = target.values[rows], predicted.argmax(axis=1)
+    right = np.bincount(truth[truth == chosen], minlength=7)
+    either = np.bincount(truth, minlength=7) + np.bincount(chosen, minlength=7)
+    expected = (np.mean(truth == chosen), np.mean(2 * right[either > 0] / either[either > 0]))
+    assert target.scores(predicted, rows) == pytest.approx(expected, abs=1e-12)
+
+
+def test_r2_of_equal_values_is_nan_even_where_their_mean_is_rounded():
+    target = find_target("y", np.concatenate([np.full(10, 0.1), np.arange(20.5)]))[0]
+    r2, rmse = target.scores(np.zeros((10, 1)), np.arange(10))
+    assert np.isnan(r2)
+    assert rmse == pytest.approx(0.1)
+    assert np.isnan(target.scores(np.zeros((1, 1)), np.arange(1))[0])
 
 
 def test_text_of_mostly_numbers_is_known():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from satclip_index.encoder.location_encoder import Encoder
-from satclip_train.probes.folds import baselines, probe
+from satclip_train.probes.baselines import baseline_features
+from satclip_train.probes.folds import probe
 
 from ...conftest import ROOT, SHARED
 
@@ -30,7 +31,7 @@ def scores_beside_baselines(lon, lat, target):
     encoder = Encoder.load("bluemarble")
     ours = probe(encoder.encode(lon, lat), target, lon, lat)
     others = {}
-    for name, features in baselines(lon, lat, encoder.hyperparameters.legendre_polys):
+    for name, features in baseline_features(lon, lat, encoder.hyperparameters.legendre_polys):
         others[name] = probe(features, target, lon, lat).blocked
     return ours, others
 

@@ -2,15 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from satclip_train.rasters.imagery import Imagery, lights_alone
-from satclip_train.rasters.patch_statistics import indices_of, patch_statistics
+from satclip_train.rasters.config import GROUPS, Scale
+from satclip_train.rasters.imagery import Imagery, extract_lights
+from satclip_train.rasters.patch_statistics import patch_statistics, spectral_indices
 from satclip_train.rasters.point_sampling import PointSampler
-from satclip_train.rasters.random_conv_tower import GROUPS, RandomConvTower, Scale, Whitening
+from satclip_train.rasters.random_conv_tower import RandomConvTower, Whitening
 from satclip_train.rasters.raster import Pyramid, Raster
 
 
 def flat_world(december, july):
-    """A world of one colour in December and another in July."""
+    """A world of one color in December and another in July."""
     values = np.zeros((90, 180, 8), dtype=np.uint8)
     values[..., 0:3], values[..., 3:6], values[..., 6] = december, july, 25
     return Imagery(Pyramid.build(Raster(values), (2,)))
@@ -25,7 +26,8 @@ def imagery(rasters):
 @pytest.fixture(scope="module")
 def tower(imagery):
     lon, lat = PointSampler().draw(600, np.random.default_rng(0))
-    tower = RandomConvTower(imagery, scales=[Scale(400, 5), Scale(1200, 6)], weights=dict.fromkeys(GROUPS, 1.0))
+    scales = [Scale(size_km=400, pixels=5), Scale(size_km=1200, pixels=6)]
+    tower = RandomConvTower(imagery, scales=scales, weights=dict.fromkeys(GROUPS, 1.0))
     return tower.fit(lon, lat)
 
 
@@ -39,14 +41,14 @@ def test_seasons_are_local_and_blend_at_the_equator():
 
 def test_the_dimmed_earth_is_dark_and_cities_are_bright():
     pixels = np.array([[[5, 45, 70], [11, 59, 81], [1, 19, 41], [52, 53, 55], [96, 95, 91]]], dtype=np.uint8)
-    sahara, greenland, sea, nairobi, chicago = lights_alone(pixels)[0].tolist()
+    sahara, greenland, sea, nairobi, chicago = extract_lights(pixels)[0].tolist()
     assert sahara == greenland == sea == 0
     assert 100 < nairobi < chicago <= 255
 
 
 def test_indices_tell_snow_forest_desert_and_sea_apart():
     rgb = torch.tensor([[0.95, 0.95, 0.97], [0.1, 0.2, 0.05], [0.8, 0.65, 0.4], [0.02, 0.05, 0.2]])
-    _, _, _, brightness, green, brown, water, snow = indices_of(rgb).T
+    _, _, _, brightness, green, brown, water, snow = spectral_indices(rgb).T
     assert snow.argmax() == 0
     assert green.argmax() == 1
     assert brown.argmax() == 2
@@ -56,11 +58,11 @@ def test_indices_tell_snow_forest_desert_and_sea_apart():
 
 def test_statistics_match_numpy():
     patch = torch.rand(3, 4, 4, 8, generator=torch.Generator().manual_seed(0))
-    found = patch_statistics(patch)
-    np.testing.assert_allclose(found["colour"][:, 0], patch[..., 0].numpy().mean(axis=(1, 2)), rtol=1e-5)
-    np.testing.assert_allclose(found["texture"][:, 0], patch[..., 0].numpy().std(axis=(1, 2)), rtol=1e-4)
-    np.testing.assert_allclose(found["relief"][:, 0], patch[..., 6].numpy().mean(axis=(1, 2)), rtol=1e-5)
-    np.testing.assert_allclose(found["lights"][:, 3], patch[..., 7].numpy().max(axis=(1, 2)), rtol=1e-5)
+    statistics = patch_statistics(patch)
+    np.testing.assert_allclose(statistics["colour"][:, 0], patch[..., 0].numpy().mean(axis=(1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(statistics["texture"][:, 0], patch[..., 0].numpy().std(axis=(1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(statistics["relief"][:, 0], patch[..., 6].numpy().mean(axis=(1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(statistics["lights"][:, 3], patch[..., 7].numpy().max(axis=(1, 2)), rtol=1e-5)
 
 
 def test_whitening_makes_the_kept_directions_uncorrelated_and_of_one_length():
@@ -84,7 +86,7 @@ def test_features_depend_on_the_place_alone(tower):
 def test_each_group_has_the_weight_it_was_given(imagery, tower):
     lon, lat = PointSampler().draw(600, np.random.default_rng(0))
     assert np.square(tower.features(lon, lat)).sum(axis=1).mean() == pytest.approx(len(GROUPS), rel=0.01)
-    relief = RandomConvTower(imagery, scales=[Scale(400, 5)], weights={"relief": 2.0}).fit(lon, lat)
+    relief = RandomConvTower(imagery, scales=[Scale(size_km=400, pixels=5)], weights={"relief": 2.0}).fit(lon, lat)
     assert np.square(relief.features(lon, lat)).sum(axis=1).mean() == pytest.approx(4, rel=0.01)
 
 

@@ -35,7 +35,7 @@ def test_patch_holds_the_ground_it_says_it_holds(globe, size_km):
     assert np.abs(patch - (127.5 + 127.5 * sphere(*grid))).max() < 1.8
 
 
-def test_values_at_pixel_centres_are_the_pixels(globe):
+def test_values_at_pixel_centers_are_the_pixels(globe):
     rows, columns = np.array([0, 17, 359]), np.array([0, 400, 719])
     values = globe.sample((columns + 0.5) / 2 - 180, 90 - (rows + 0.5) / 2)
     np.testing.assert_allclose(values, globe.values[rows, columns], atol=0.02)

@@ -11,7 +11,7 @@ from satclip_index.encoder.spherical_harmonics import real_harmonics
 from satclip_index.errors import DataError
 from satclip_train.rasters.batches import Prefetcher, degree_weights, scaled_harmonics
 from satclip_train.rasters.config import EncoderConfig, TrainingConfig
-from satclip_train.rasters.train import folded, learning_rate, train
+from satclip_train.rasters.train import fold_weights, learning_rate, train
 
 
 def test_twenty_steps_lower_the_loss_and_a_seed_repeats_them(tiny, tmp_path):
@@ -58,7 +58,7 @@ def test_folding_changes_nothing_but_where_the_factors_live():
     lon, lat = np.array([0.0, 36.8, -170.0]), np.array([90.0, -1.3, 60.0])
     inside = network(scaled_harmonics(lon, lat, 7, degree_weights(shape)))
     plain = real_harmonics(torch.from_numpy(lon), torch.from_numpy(lat), 7, dtype=torch.float32).T
-    torch.testing.assert_close(folded(network, shape)(plain), inside, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(fold_weights(network, shape)(plain), inside, atol=1e-5, rtol=1e-5)
 
 
 def test_degree_weights_fall_with_the_degree_and_have_a_mean_square_of_one():

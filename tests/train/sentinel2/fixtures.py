@@ -94,8 +94,8 @@ def small_config(data_set, *, cache="", **changes):
         "training": OptimConfig,
         "machine": MachineConfig,
     }
-    made = {name: kinds[name](**sections[name] | changes.pop(name, {})) for name in sections}
-    return S2Config(name="small", **made, **changes)
+    tables = {name: kinds[name](**sections[name] | changes.pop(name, {})) for name in sections}
+    return S2Config(name="small", **tables, **changes)
 
 
 def to_toml(config, path):
@@ -124,8 +124,8 @@ def satclip_index(*arguments, cwd, **more):
 
 def losses(folder, column="train_loss"):
     """Return step to loss, of every log of a run; the later ones stand."""
-    found = {}
+    values = {}
     for log in sorted(folder.glob("logs/version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1])):
         with log.open() as file:
-            found |= {int(row["step"]): float(row[column]) for row in csv.DictReader(file) if row.get(column)}
-    return found
+            values |= {int(row["step"]): float(row[column]) for row in csv.DictReader(file) if row.get(column)}
+    return values

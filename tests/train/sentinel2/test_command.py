@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def typed(folder, monkeypatch, capsys):
-    """Type a command in the folder; return its exit code, what it said and what it printed."""
+    """Type a command in the folder; return its exit code, stderr and stdout."""
 
     def type_in(*arguments):
         monkeypatch.chdir(folder)
@@ -43,7 +43,7 @@ def test_train_takes_a_configuration_beside_its_subcommands(typed, folder):
     assert (code, err) == (0, "")
     code, err, _ = typed("train", "s2.toml", "-o", "a.ckpt")
     assert code == 1
-    assert err.startswith("Error: A run is in a.run already.")
+    assert err.startswith("Error: a.run already contains a run.")
     assert typed("train", "s2.toml", "-o", "a.ckpt", "--resume")[0] == 0
 
 
@@ -76,11 +76,11 @@ def test_a_configuration_of_rasters_still_goes_to_its_own_trainer(typed, tmp_pat
     code, err, _ = typed("train", tmp_path / "r.toml", "-o", tmp_path / "r.safetensors")
     assert (code, err) == (0, f"Trained. Build with it: satclip-index build --encoder {tmp_path}/r.safetensors\n")
     code, err, _ = typed("train", tmp_path / "r.toml", "--resume")
-    assert (code, "--resume and --vision-weights mean nothing" in err) == (1, True)
+    assert (code, "--resume and --vision-weights are only for tiles" in err) == (1, True)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["train"], 2, "Missing argument 'CONFIG'"),
         (["train", "none.toml"], 1, "Error: No configuration at none.toml."),
@@ -94,10 +94,10 @@ def test_a_configuration_of_rasters_still_goes_to_its_own_trainer(typed, tmp_pat
         ),
     ],
 )
-def test_errors_are_one_line(typed, arguments, code, said):
+def test_errors_are_one_line(typed, arguments, code, message):
     ended, err, out = typed(*arguments)
     assert (ended, out) == (code, "")
-    assert said in err
+    assert message in err
     if code == 1:
         assert err.count("\n") == 1
 

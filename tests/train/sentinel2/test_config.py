@@ -72,15 +72,19 @@ def test_what_a_file_gets_wrong_is_named(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("section", "change", "message"),
     [
-        ("training", {"loss": "triplet"}, "training.loss is 'triplet'; expected clip, soft or siglip"),
+        ("training", {"loss": "triplet"}, "OptimConfig: loss is 'triplet'; expected 'clip', 'soft' or 'siglip'"),
         ("training", {"batch_size": 1}, "batch_size is 1 over 1 devices"),
-        ("training", {"learning_rate": 0.0}, "learning_rate is 0; expected more than 0"),
-        ("training", {"accumulate": 0}, "accumulate is 0; expected at least 1"),
-        ("training", {"jitter_degrees": -1.0}, "jitter_degrees is -1; expected at least 0"),
-        ("data", {"validation_share": 1.0}, "expected a share"),
-        ("data", {"split": "east"}, "data.split is 'east'"),
-        ("machine", {"precision": "8"}, "machine.precision"),
-        ("encoder", {"harmonics_calculation": "other"}, "harmonics_calculation"),
+        ("training", {"learning_rate": 0.0}, "learning_rate is 0; expected a number above 0"),
+        ("training", {"accumulate": 0}, "accumulate is 0; expected a whole number of at least 1"),
+        ("training", {"jitter_degrees": -1.0}, "jitter_degrees is -1; expected a number of at least 0"),
+        ("data", {"validation_share": 1.0}, "validation_share is 1; expected a number of at least 0 and less than 1"),
+        ("data", {"split": "east"}, "split is 'east'; expected 'random' or 'blocked'"),
+        ("machine", {"precision": "8"}, "precision is '8'; expected '32', 'bf16' or '16'"),
+        (
+            "encoder",
+            {"harmonics_calculation": "other"},
+            "harmonics_calculation is 'other'; expected 'analytic' or 'closed-form'",
+        ),
     ],
 )
 def test_impossible_values_are_refused(tmp_path, section, change, message):

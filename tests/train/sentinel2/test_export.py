@@ -83,13 +83,20 @@ class Released(LightningModule):
         self.model = _released_tree(self.hparams).model
 
 
-def _released_tree(told):
+def _released_tree(hyperparameters):
     """Return modules whose tensors are named as the released ones are, made from hyper-parameters alone."""
     names = {"moco_resnet18": "resnet18"}
     module, model = nn.Module(), nn.Module()
-    siren = Siren(told["legendre_polys"] ** 2, told["capacity"], told["num_hidden_layers"], told["embed_dim"]).double()
+    siren = Siren(
+        hyperparameters["legendre_polys"] ** 2,
+        hyperparameters["capacity"],
+        hyperparameters["num_hidden_layers"],
+        hyperparameters["embed_dim"],
+    ).double()
     module.model = model
-    model.visual = make_tower(names[told["vision_layers"]], told["embed_dim"], in_chans=told["in_channels"]).visual
+    model.visual = make_tower(
+        names[hyperparameters["vision_layers"]], hyperparameters["embed_dim"], in_chans=hyperparameters["in_channels"]
+    ).visual
     model.nnet = siren
     model.location = nn.Module()
     model.location.nnet = siren
@@ -202,11 +209,11 @@ def test_the_bundled_encoder_can_leave_in_the_released_layout(tmp_path):
 
 
 def test_what_cannot_be_exported_says_why(folder, tmp_path):
-    with pytest.raises(ConfigError, match=r"end it in .ckpt or .safetensors"):
+    with pytest.raises(ConfigError, match=r"is '.pt'; expected .ckpt or .safetensors"):
         export(folder / "whole.ckpt", tmp_path / "a.pt")
-    with pytest.raises(ConfigError, match="holds no vision weights"):
+    with pytest.raises(ConfigError, match="cannot contain vision weights"):
         export(folder / "whole.ckpt", tmp_path / "a.safetensors", vision_weights=tmp_path)
-    with pytest.raises(ConfigError, match="Only a checkpoint of this trainer says which tower"):
+    with pytest.raises(ConfigError, match="checkpoint does not name its tower"):
         export(folder / "whole.ckpt", tmp_path / "a.ckpt", vision_weights=tmp_path)
     with pytest.raises(EncoderError, match="No encoder file"):
         export(tmp_path / "none.ckpt", tmp_path / "a.ckpt")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from satclip_index.errors import ConfigError, DataError
-from satclip_train.sentinel2.augment import middle, reflectance
+from satclip_train.sentinel2.augment import center_crop, reflectance
 from satclip_train.sentinel2.compute_features import compute_features
 from satclip_train.sentinel2.feature_cache import MANIFEST, open_cache
 from satclip_train.sentinel2.tiles import open_tiles
@@ -26,7 +26,7 @@ def data_set(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def made(data_set, tmp_path_factory):
+def computed(data_set, tmp_path_factory):
     config = small_config(data_set, cache=tmp_path_factory.mktemp("cache") / "features")
     return config, compute_features(config)
 
@@ -37,20 +37,20 @@ def _shards(config):
     return sorted(Path(config.cache.folder).glob("shard-*.safetensors"))
 
 
-def test_the_cache_holds_what_the_tower_sees(made, data_set):
-    _, cache = made
+def test_the_cache_holds_what_the_tower_sees(computed, data_set):
+    _, cache = computed
     tiles, tower = open_tiles(data_set), make_tower("random-conv", 16)
     assert cache.names == tiles.names
     np.testing.assert_array_equal(cache.lon, tiles.lon)
     np.testing.assert_array_equal(cache.lat, tiles.lat)
     rows = np.array([19, 0, 7, 8, 7])
     images = reflectance(torch.from_numpy(np.stack([tiles.read(int(row)) for row in rows])))
-    expected = tower.features(middle(images, tower.crop)).numpy()
+    expected = tower.features(center_crop(images, tower.crop)).numpy()
     np.testing.assert_allclose(cache.features(rows), expected, rtol=1e-3, atol=1e-4)  # half precision
 
 
-def test_views_differ_from_each_other_and_are_the_same_when_made_again(made, tmp_path):
-    config, cache = made
+def test_views_differ_from_each_other_and_are_the_same_when_made_again(computed, tmp_path):
+    config, cache = computed
     rows = np.arange(len(cache))
     first, second = (cache.features(rows, np.full(rows.size, view)) for view in (0, 1))
     assert cache.views == 2
@@ -72,15 +72,15 @@ compute_features(read_s2_config(sys.argv[1]), progress=progress)
 """
 
 
-def test_a_killed_computation_goes_on_and_keeps_finished_shards(made, data_set, tmp_path):
-    reference = made[1]
+def test_a_killed_computation_goes_on_and_keeps_finished_shards(computed, data_set, tmp_path):
+    reference = computed[1]
     config = small_config(data_set, cache=tmp_path / "features")
     to_toml(config, tmp_path / "c.toml")
     process = run_process([sys.executable, "-c", KILLED, "c.toml"], cwd=tmp_path, env=environment())
     assert process.returncode == -signal.SIGKILL, process.stderr
     finished = {path: path.stat().st_mtime_ns for path in _shards(config)}
     assert len(finished) == 1
-    with pytest.raises(DataError, match=r"not finished. Go on: satclip-index train features"):
+    with pytest.raises(DataError, match=r"not finished. Resume: satclip-index train features"):
         open_cache(config)
     cache = compute_features(config)
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
@@ -97,8 +97,8 @@ def test_a_killed_computation_goes_on_and_keeps_finished_shards(made, data_set, 
         ({"tower": {"name": "resnet18", "weights": "none"}}, "tower, weights changed; tower was 'random-conv'"),
     ],
 )
-def test_a_cache_of_something_else_is_refused_in_one_line(made, data_set, changes, named):
-    cache = {"folder": made[0].cache.folder} | changes.get("cache", {})
+def test_a_cache_of_something_else_is_refused_in_one_line(computed, data_set, changes, named):
+    cache = {"folder": computed[0].cache.folder} | changes.get("cache", {})
     config = small_config(data_set, **changes | {"cache": cache})
     for use in (open_cache, compute_features):
         with pytest.raises(DataError, match=f"is stale: {named}") as refused:
@@ -115,13 +115,13 @@ def test_a_cache_of_other_tiles_is_refused(tmp_path):
         open_cache(config)
 
 
-def test_a_cache_serves_without_its_tiles(made, caplog):
-    config = dataclasses.replace(made[0], data=dataclasses.replace(made[0].data, tiles="/nowhere/at/all"))
-    assert open_cache(config).names == made[1].names
+def test_a_cache_serves_without_its_tiles(computed, caplog):
+    config = dataclasses.replace(computed[0], data=dataclasses.replace(computed[0].data, tiles="/nowhere/at/all"))
+    assert open_cache(config).names == computed[1].names
     assert "cannot be checked" in caplog.text
 
 
-def test_bad_tiles_are_left_out_of_the_cache_and_told_of_after_a_resume(tmp_path):
+def test_bad_tiles_are_left_out_of_the_cache_and_logged_after_a_resume(tmp_path):
     write_data_set(tmp_path / "s2", 6)
     file = tmp_path / "s2" / "images" / "patch_2.tif"
     file.write_bytes(file.read_bytes()[:11_000])
@@ -161,5 +161,5 @@ def test_no_cache_and_no_manifest_say_what_to_do(tmp_path, data_set):
     (tmp_path / MANIFEST).write_text(json.dumps([1]))
     with pytest.raises(DataError, match="not the manifest"):
         open_cache(config)
-    with pytest.raises(ConfigError, match="names no cache"):
+    with pytest.raises(ConfigError, match="has no cache"):
         compute_features(small_config(data_set))

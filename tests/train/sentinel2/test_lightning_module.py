@@ -13,7 +13,7 @@ from satclip_index.errors import ConfigError, DataError
 from satclip_train.sentinel2.compute_features import compute_features
 from satclip_train.sentinel2.config import OptimConfig
 from satclip_train.sentinel2.data_module import CachedData, Draws, TilesData
-from satclip_train.sentinel2.lightning_module import SatClipModule, rate_share
+from satclip_train.sentinel2.lightning_module import SatClipModule, learning_rate_factor
 from satclip_train.sentinel2.losses import batch_loss
 from satclip_train.sentinel2.train import make_tower_for, make_trainer, train_on_tiles
 
@@ -101,12 +101,12 @@ def test_two_processes_share_a_batch_without_overlap():
 
 def test_warm_up_rises_and_the_cosine_falls_to_nothing():
     plan = OptimConfig(schedule="cosine", warmup_steps=10)
-    rates = [rate_share(step, 110, plan) for step in range(111)]
+    rates = [learning_rate_factor(step, 110, plan) for step in range(111)]
     np.testing.assert_allclose(rates[:10], np.arange(1, 11) / 10)
     assert rates[10] == 1
     assert rates[60] == pytest.approx(0.5)
     assert rates[110] == pytest.approx(0)
-    assert {rate_share(step, 110, OptimConfig(warmup_steps=2)) for step in range(2, 110)} == {1.0}
+    assert {learning_rate_factor(step, 110, OptimConfig(warmup_steps=2)) for step in range(2, 110)} == {1.0}
 
 
 @pytest.mark.parametrize("source", ["tiles", "cache"])
@@ -186,9 +186,8 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_the_tiles(folder, tmp_
         data.setup("fit")
         row = int(np.flatnonzero(~data.validation)[3])
         config = _with_a_poisoned_tile(config, tmp_path / "poisoned", row)
-        message = (
-            rf"^The loss is nan at step \d+ \(epoch 0, batch \d+\), whose features .* begin with patch_{row}\.tif\. "
-        )
+        step = r"step \d+ \(epoch 0, batch \d+\)"
+        message = rf"^The loss is nan at {step}, whose features are not finite for patch_{row}\.tif\. "
     else:
         message = (
             r"^The loss is nan at step \d+ \(epoch \d+, batch \d+\), whose tiles begin with patch_\d+\.tif, patch_"
@@ -300,7 +299,7 @@ def test_a_run_is_not_resumed_on_other_tiles(tmp_path):
     config = small_config(tmp_path / "s2", training={"max_epochs": 1})
     train_on_tiles(config, out=tmp_path / "a.ckpt")
     write_tile(tmp_path / "s2" / "images" / "patch_4.tif", np.random.default_rng(7))
-    with pytest.raises(DataError, match=r"no longer those that the run in .* began with"):
+    with pytest.raises(DataError, match=r"have changed since the run in .* started"):
         train_on_tiles(config, out=tmp_path / "a.ckpt", resume=True)
 
 
@@ -318,7 +317,7 @@ def test_half_precision_on_a_cpu_is_refused(folder, tmp_path):
     config = small_config(folder / "s2", cache=folder / "features", machine={"precision": "16"})
     with pytest.raises(ConfigError, match="expected '32' or 'bf16'"):
         train_on_tiles(config, out=tmp_path / "a.ckpt")
-    with pytest.raises(ConfigError, match=r"expected a name in .safetensors or .ckpt"):
+    with pytest.raises(ConfigError, match=r"expected .safetensors or .ckpt"):
         train_on_tiles(config, out=tmp_path / "a.pt")
 
 

@@ -53,7 +53,7 @@ def test_a_table_may_have_any_columns_in_any_order_and_a_byte_order_mark(tmp_pat
     np.testing.assert_array_equal(tiles.lat, 2 * np.arange(6.0))
 
 
-def test_each_bad_tile_is_told_of_once_with_its_name(tmp_path, caplog):
+def test_each_bad_tile_is_logged_once_with_its_name(tmp_path, caplog):
     rng = np.random.default_rng(0)
     write_data_set(tmp_path, 4)
     images = tmp_path / "images"
@@ -74,12 +74,12 @@ def test_each_bad_tile_is_told_of_once_with_its_name(tmp_path, caplog):
     rows = [*good, *[(name, 0, 0) for name in bad], ("patch_1.tif", "nan", 0), ("patch_2.tif", 0, 91)]
     write_table(tmp_path / "index.csv", rows)
     with caplog.at_level(logging.WARNING):
-        tiles = open_tiles(tmp_path, max_bad_share=0.9).sound()
-        tiles.sound()
+        tiles = open_tiles(tmp_path, max_bad_share=0.9).readable()
+        tiles.readable()
     assert tiles.names == [name for name, *_ in good]
-    told = [record.getMessage() for record in caplog.records if record.name.startswith("satclip_train")]
+    logged = [record.getMessage() for record in caplog.records if record.name.startswith("satclip_train")]
     for name in [*bad, "patch_1.tif", "patch_2.tif"]:
-        assert len([line for line in told if f" {name} " in line]) == 1, (name, told)
+        assert len([line for line in logged if f" {name} " in line]) == 1, (name, logged)
     summary = tiles.bad.summary()
     assert summary.startswith("4 of 14 tiles used; left out: ")
     for part in ("1 band count", "2 coordinates", "1 missing", "2 nodata", "1 size", "1 type", "2 unreadable"):
@@ -98,14 +98,14 @@ def test_a_shard_cut_short_keeps_the_tiles_before_the_cut(tmp_path, data_set, ca
     shard = folder / "data" / "shard-0.tar"
     shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
     with caplog.at_level(logging.ERROR):
-        tiles = open_tiles(folder, max_bad_share=0.9).sound()
+        tiles = open_tiles(folder, max_bad_share=0.9).readable()
     assert 0 < len(tiles) < 6
     assert len(tiles) + len(tiles.bad.reasons) == 6
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("fn,lon\na.tif,1\n", "no column lat"), ("fn,lon,lat\n", "names no tile"), (None, "No table of tiles")],
+    [("fn,lon\na.tif,1\n", "no column lat"), ("fn,lon,lat\n", "contains no rows"), (None, "No table of tiles")],
 )
 def test_a_table_that_cannot_serve_is_refused(tmp_path, text, message):
     if text:
@@ -131,7 +131,7 @@ def test_the_fingerprint_sees_a_new_image_and_a_moved_place(tmp_path):
     assert open_tiles(tmp_path).fingerprint() != before
 
 
-def test_a_larger_tile_gives_its_middle(tmp_path):
+def test_a_larger_tile_gives_its_center(tmp_path):
     image = write_tile(tmp_path / "a.tif", np.random.default_rng(0), pixels=264)
     write_table(tmp_path / "index.csv", [("a.tif", 1, 2)])
     np.testing.assert_array_equal(open_tiles(tmp_path).read(0), image[:, 4:260, 4:260])
@@ -152,8 +152,8 @@ def test_the_offset_stops_at_zero():
 
 @pytest.mark.shared
 @needs_shared
-def test_the_real_tiles_are_all_sound():
-    tiles = open_tiles(SHARED).sound()
+def test_the_real_tiles_can_all_be_read():
+    tiles = open_tiles(SHARED).readable()
     assert len(tiles) == 23
     assert tiles.bad.summary() == "23 of 23 tiles used"
     assert tiles.read(0).shape == (12, 256, 256)

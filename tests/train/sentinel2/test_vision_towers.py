@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from satclip_index.errors import ConfigError, DataError
-from satclip_train.sentinel2.augment import Views, jitter, middle
-from satclip_train.sentinel2.vision_towers import head_alone, identify_weights, load_tower, make_tower
+from satclip_train.sentinel2.augment import Views, center_crop, jitter
+from satclip_train.sentinel2.vision_towers import identify_weights, load_tower, make_head, make_tower
 
 from .fixtures import ROOT  # noqa: F401  (skips this file where the extra is missing)
 
@@ -51,18 +51,18 @@ def test_trunk_and_head_make_up_what_timm_computes():
 def test_the_other_released_towers_work_alike(name, head, crop):
     tower = make_tower(name, 16)
     assert (tower.head_name, tower.crop) == (head, crop)
-    images = middle(IMAGES, crop)
+    images = center_crop(IMAGES, crop)
     torch.testing.assert_close(tower.head(tower.features(images)), tower.visual(images))
 
 
 def test_weights_come_from_a_file_in_timm_or_in_released_names(tmp_path):
-    made = make_tower("resnet18", 16, seed=3)
-    trunk = {key: value for key, value in made.visual.state_dict().items() if not key.startswith("fc.")}
+    expected = make_tower("resnet18", 16, seed=3)
+    trunk = {key: value for key, value in expected.visual.state_dict().items() if not key.startswith("fc.")}
     torch.save(trunk, tmp_path / "timm.pth")
     torch.save({"state_dict": {f"model.visual.{k}": v for k, v in trunk.items()}}, tmp_path / "released.ckpt")
     for file in ("timm.pth", "released.ckpt"):
         tower = load_tower("resnet18", 8, weights=str(tmp_path / file))
-        torch.testing.assert_close(tower.features(IMAGES), made.features(IMAGES), rtol=0, atol=0)
+        torch.testing.assert_close(tower.features(IMAGES), expected.features(IMAGES), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_tower_nobody_knows_is_refused():
 
 
 def test_a_head_alone_has_the_name_it_has_in_its_tower():
-    assert list(head_alone("convnext_tiny", "head.fc", 7, 3).visual.state_dict()) == ["head.fc.weight", "head.fc.bias"]
+    assert list(make_head("convnext_tiny", "head.fc", 7, 3).visual.state_dict()) == ["head.fc.weight", "head.fc.bias"]
 
 
 def test_weights_are_told_apart_without_loading_them(tmp_path):

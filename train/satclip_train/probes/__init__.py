@@ -1,4 +1,4 @@
-"""Linear and shallow probes: what an embedding is worth for a column of a table."""
+"""Linear and shallow probes: how well embeddings predict a column of a table."""
 
 import lazy_loader
 

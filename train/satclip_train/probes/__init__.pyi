@@ -4,6 +4,7 @@ from .evaluation import evaluate_notebook as evaluate_notebook
 from .folds import blocked_folds as blocked_folds
 from .folds import probe as probe
 from .folds import random_folds as random_folds
+from .options import ProbeOptions as ProbeOptions
 from .scores import Evaluation as Evaluation
 from .scores import Score as Score
 from .table_report import evaluate_table as evaluate_table

@@ -1,42 +1,31 @@
-"""What embeddings are worth for a column of a table: linear and MLP probes beside baselines."""
+"""Scores of features by linear and MLP probes: under folds, by the released notebook, and on held-out continents."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from satclip_index.checks import check_whole_number
 from satclip_index.errors import TableError
+from satclip_index.progress import Progress, ProgressCounter
 
-from .folds import BLOCK_DEGREES, blocked_folds, random_folds
+from .folds import FoldModels, blocked_folds, out_of_fold, random_folds
 from .logistic import LogisticFolds
 from .mlp import NOTEBOOK_EPOCHS, MlpFolds, notebook_scores
+from .options import ProbeOptions
 from .ridge import RidgeFolds
-from .scores import Score
+from .scores import Score, values_by_metric
 from .target import Target
 
 FloatVector = NDArray[np.float64]
 FloatMatrix = NDArray[np.float64]
 IntVector = NDArray[np.int64]
-Progress = Callable[[int, int], None]
-LOGISTIC_CLASSES = 10
-"""Up to so many classes are told apart by logistic regression, more by least squares: 150 classes took it minutes."""
-LEAST_HELD_OUT = 20
+MAX_LOGISTIC_CLASSES = 10
+"""Up to this many classes, logistic regression is fitted; above it, least squares: 150 classes took it minutes."""
+MIN_CONTINENT_ROWS = 20
 """A continent with fewer rows is trained on but not scored."""
 SHOTS = (0.0, 0.01, 0.05, 0.10)
 """Shares of the held-out continent's rows that are trained on."""
-
-
-class Folds(Protocol):
-    """Models of one kind, each trained on all folds but one."""
-
-    @property
-    def name(self) -> str:
-        """What to call them."""
-
-    def predict(self, held: int, rows: IntVector, extra: IntVector | None = None) -> FloatMatrix:
-        """Return what the model that has not seen the fold ``held``, but for rows ``extra``, says of rows."""
+_DEFAULT = ProbeOptions()
 
 
 def evaluate(
@@ -44,11 +33,8 @@ def evaluate(
     target: Target,
     lon: FloatVector,
     lat: FloatVector,
+    options: ProbeOptions = _DEFAULT,
     *,
-    folds: int = 5,
-    seeds: int = 3,
-    mlp: bool = False,
-    block_degrees: float = BLOCK_DEGREES,
     progress: Progress | None = None,
 ) -> list[Score]:
     """Return the scores of each set of features under random and under spatially blocked folds.
@@ -56,51 +42,45 @@ def evaluate(
     Parameters
     ----------
     features : mapping of str to (n, d) float64
-        As :func:`satclip_train.probes.baselines.contenders` gives them.
+        By name; see :func:`satclip_train.probes.baselines.features_by_name`.
     target : Target
-        Of the same rows.
+        The values to predict, for the same rows.
     lon, lat : (n,) float64
         Degrees; lon in [-180, 180].
-    folds : int
-        At least 3.
-    seeds : int
-        Repetitions, each with its own folds.
-    mlp : bool
-        Add the small network to the linear probe.
-    block_degrees : float
-        Edge of a block.
+    options : ProbeOptions
+        Number and size of the folds, repetitions and probes.
     progress : function, optional
-        Called with (done, total).
+        Called with (fits done, fits in all).
 
     Returns
     -------
     list of Score
-        Over all rows at once, each predicted by the model that had not seen its fold.
+        Computed over all rows together; each row is predicted by a model that was not trained on its fold.
 
     Raises
     ------
     DataError
-        If the points lie in fewer blocks than there are folds.
-    TableError
-        If folds or seeds are out of range.
+        If the points are in fewer blocks than there are folds.
     """
-    _check(folds >= 3, f"folds is {folds}; expected at least 3, since the penalty is chosen among the other folds.")
-    check_whole_number("seeds", seeds, error=TableError)
-    rows, out = np.arange(len(target.values)), []
-    dealt = {
-        "random": [random_folds(len(rows), folds, seed) for seed in range(seeds)],
-        "blocked": [blocked_folds(lon, lat, folds, seed, degrees=block_degrees) for seed in range(seeds)],
+    rows = np.arange(len(target.values))
+    folds_by_scheme = {
+        "random": [random_folds(len(rows), options.folds, seed) for seed in range(options.seeds)],
+        "blocked": [
+            blocked_folds(lon, lat, options.folds, seed, degrees=options.block_degrees) for seed in range(options.seeds)
+        ],
     }
-    tick = _counter(progress, len(features) * (2 if mlp else 1) * 2 * seeds)
+    kinds, scores = _probe_kinds(target, options), []
+    counter = ProgressCounter(progress, len(features) * len(kinds) * len(folds_by_scheme) * options.seeds)
     for name, x in features.items():
-        for kind in (_linear(target), "MLP")[: 2 if mlp else 1]:
-            for scheme, assignments in dealt.items():
+        for kind in kinds:
+            for scheme, folds in folds_by_scheme.items():
                 values = []
-                for seed, fold in enumerate(assignments):
-                    values.append(target.scores(_out_of_fold(_models(kind, x, target, fold, seed), fold), rows))
-                    tick()
-                out.append(Score.of(name, x, kind, scheme, target.metrics, values))
-    return out
+                for seed, fold in enumerate(folds):
+                    values.append(target.scores(out_of_fold(_fit(kind, x, target, fold, seed), fold), rows))
+                    counter.add(1)
+                by_metric = values_by_metric(target.metrics, values)
+                scores.append(Score(features=name, dim=x.shape[1], probe=kind, setting=scheme, values=by_metric))
+    return scores
 
 
 def evaluate_notebook(
@@ -116,112 +96,109 @@ def evaluate_notebook(
     Raises
     ------
     TableError
-        If the target is of classes, or has no positive maximum to be divided by.
+        If the target is categorical, or has no positive maximum to divide by.
     """
-    _check(target.task == "regression", f"The notebook's protocol regresses numbers; {target.name!r} holds classes.")
-    _check(
-        target.values.max() > 0,
-        f"The notebook's protocol divides by the maximum, which in {target.name!r} is not positive.",
-    )
-    tick, out = _counter(progress, len(features) * seeds), []
+    if target.task != "regression":
+        raise TableError(f"The notebook's protocol is for regression, but {target.name!r} contains classes.")
+    if not target.values.max() > 0:
+        raise TableError(
+            f"The notebook's protocol divides the target by its maximum, but that of {target.name!r} is not positive."
+        )
+    counter, scores = ProgressCounter(progress, len(features) * seeds), []
     for name, x in features.items():
         values = []
         for seed in range(seeds):
             values.append(notebook_scores(x, target.values, seed, epochs=epochs))
-            tick()
-        out.append(Score.of(name, x, "MLP", "notebook", ("test MSE", "R2"), values))
-    return out
+            counter.add(1)
+        by_metric = values_by_metric(("test MSE", "R2"), values)
+        scores.append(Score(features=name, dim=x.shape[1], probe="MLP", setting="notebook", values=by_metric))
+    return scores
 
 
 def evaluate_holdout(
     features: Mapping[str, FloatMatrix],
     target: Target,
-    group: NDArray[np.str_],
+    continent: NDArray[np.str_],
+    options: ProbeOptions = _DEFAULT,
     *,
-    seeds: int = 3,
-    mlp: bool = False,
     progress: Progress | None = None,
 ) -> list[Score]:
-    """Return the scores on each continent of models trained on the others, and on a few of its rows.
+    """Return the scores on each continent of models trained on the others, and on a few of its own rows.
 
     Parameters
     ----------
-    features, target, seeds, mlp, progress
+    features, target, progress
         As for :func:`evaluate`.
-    group : (n,) str
+    continent : (n,) str
         The continent of each row.
+    options : ProbeOptions
+        ``seeds`` and ``mlp`` are used.
 
     Returns
     -------
     list of Score
-        For each share of the continent's rows that is trained on too (none, 1, 5 and 10 %), for each continent of at
-        least 20 rows, and for their mean. All shares are judged on the same rows, those that no share holds.
+        For each continent with at least 20 rows, and for their mean, one score for each share of the continent's rows
+        that is added to the training set: none, 1, 5 and 10 %. All shares are scored on the same rows, which are in
+        none of them.
 
     Raises
     ------
     TableError
-        If there are fewer than three continents, or none to score.
+        If there are fewer than three continents, or none with enough rows.
 
     Notes
     -----
-    The geographic adaptation of Klemmer et al. (2025), with a linear probe. Its penalty is chosen by leaving out
-    continents among the others.
+    The geographic adaptation of Klemmer et al. (2025), with a linear probe. Its penalty is chosen by leaving out one
+    of the other continents at a time.
     """
-    continents, fold = np.unique(group, return_inverse=True)
-    scored = [number for number in range(continents.size) if np.sum(fold == number) >= LEAST_HELD_OUT]
-    _check(continents.size >= 3, f"The rows lie on {continents.size} continents; holding one out takes at least 3.")
-    _check(bool(scored), f"No continent has {LEAST_HELD_OUT} rows or more; there is none to hold out.")
-    kinds = (_linear(target), "MLP")[: 2 if mlp else 1]
-    tick, out = _counter(progress, len(features) * len(kinds) * len(scored) * seeds), []
-    for name, x in features.items():
+    names, fold = np.unique(continent, return_inverse=True)
+    scored = [number for number in range(names.size) if np.sum(fold == number) >= MIN_CONTINENT_ROWS]
+    if names.size < 3:
+        raise TableError(f"The rows are on {names.size} continents; holding one out needs at least 3.")
+    if not scored:
+        raise TableError(f"No continent has {MIN_CONTINENT_ROWS} rows or more, so none can be held out.")
+    kinds, scores = _probe_kinds(target, options), []
+    counter = ProgressCounter(progress, len(features) * len(kinds) * len(scored) * options.seeds)
+    for feature_name, x in features.items():
         for kind in kinds:
-            found = np.empty((len(scored), seeds, len(SHOTS), 2))
-            for seed in range(seeds):
-                models = _models(kind, x, target, fold, seed)
-                for at, held in enumerate(scored):
-                    for shot, (test, extra) in enumerate(_shots(np.flatnonzero(fold == held), seed)):
-                        found[at, seed, shot] = target.scores(models.predict(held, test, extra), test)
-                    tick()
-            for where, values in [*zip(continents[scored], found, strict=True), ("mean", found.mean(axis=0))]:
-                for shot, share in enumerate(SHOTS):
-                    setting = f"{share:.0%}" if share else "zero-shot"
-                    out.append(Score.of(name, x, kind, setting, target.metrics, values[:, shot], group=str(where)))
-    return out
+            values = np.empty((len(scored), options.seeds, len(SHOTS), len(target.metrics)))
+            for seed in range(options.seeds):
+                models = _fit(kind, x, target, fold, seed)
+                for position, held_out in enumerate(scored):
+                    for shot, (test, extra) in enumerate(_shots(np.flatnonzero(fold == held_out), seed)):
+                        predicted = models.predict(held_out, test, extra)
+                        values[position, seed, shot] = target.scores(predicted, test)
+                    counter.add(1)
+            for group, of_group in [*zip(names[scored], values, strict=True), ("mean", values.mean(axis=0))]:
+                scores += [
+                    Score(
+                        features=feature_name,
+                        dim=x.shape[1],
+                        probe=kind,
+                        setting=f"{share:.0%}" if share else "zero-shot",
+                        group=str(group),
+                        values=values_by_metric(target.metrics, of_group[:, shot]),
+                    )
+                    for shot, share in enumerate(SHOTS)
+                ]
+    return scores
 
 
 def _shots(rows: IntVector, seed: int) -> Iterator[tuple[IntVector, IntVector]]:
-    """Yield the rows to score, always the same, and the rows to train on, each share holding the one before."""
+    """Yield, for each share, the rows to score, always the same, and the rows to train on, each set within the next."""
     order = np.random.default_rng(seed).permutation(rows)
     test = order[int(np.ceil(max(SHOTS) * len(rows))) :]
     for share in SHOTS:
         yield test, order[: int(np.ceil(share * len(rows)))]
 
 
-def _linear(target: Target) -> str:
-    return LogisticFolds.name if 0 < len(target.classes) <= LOGISTIC_CLASSES else RidgeFolds.name
+def _probe_kinds(target: Target, options: ProbeOptions) -> tuple[str, ...]:
+    linear = LogisticFolds.name if 0 < len(target.classes) <= MAX_LOGISTIC_CLASSES else RidgeFolds.name
+    return (linear, MlpFolds.name) if options.mlp else (linear,)
 
 
-def _models(kind: str, x: FloatMatrix, target: Target, fold: IntVector, seed: int) -> Folds:
+def _fit(kind: str, x: FloatMatrix, target: Target, fold: IntVector, seed: int) -> FoldModels:
     y, classify = target.matrix(), target.task == "classification"
     if kind == MlpFolds.name:
         return MlpFolds(x, y, fold, classify=classify, seed=seed)
     return LogisticFolds(x, y, fold) if kind == LogisticFolds.name else RidgeFolds(x, y, fold, classify=classify)
-
-
-def _out_of_fold(models: Folds, fold: IntVector) -> FloatMatrix:
-    """Return the prediction for every row by the model that has not seen its fold."""
-    parts = [(rows, models.predict(held, rows)) for held in np.unique(fold) for rows in [np.flatnonzero(fold == held)]]
-    out = np.empty((len(fold), parts[0][1].shape[1]))
-    for rows, predicted in parts:
-        out[rows] = predicted
-    return out
-
-
-def _counter(progress: Progress | None, total: int) -> Callable[[], None]:
-    done = iter(range(1, total + 1))
-    return lambda: progress(next(done), total) if progress else None
-
-
-def _check(right: bool, complaint: str) -> None:
-    if not right:
-        raise TableError(complaint)

@@ -1,4 +1,4 @@
-"""Small networks as probes: one for cross-validation, and that of the released notebook."""
+"""Small networks as probes: one for cross-validation, and the one of the released notebook."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,71 +8,74 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .ridge import standardize
+
 FloatMatrix = NDArray[np.float64]
 IntVector = NDArray[np.int64]
 WIDTH = 64
 EPOCHS, BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY = 60, 128, 2e-3, 1e-2
-LEAST_CHECK = 20
+MIN_VALIDATION_ROWS = 20
 NOTEBOOK_EPOCHS, NOTEBOOK_LEARNING_RATE = 3000, 1e-3
 
 
 class MlpFolds:
-    """A network of two hidden layers of 64, trained on all folds but one at a time.
+    """Networks with two hidden layers of 64, one for each fold, trained on the other folds.
 
     Parameters
     ----------
     x : (n, d) float64
-        Features; standardised over all rows, which asks for no target.
+        Features; standardized over all rows, which uses no target.
     y : (n, k) float64
-        Numbers, for squared error, or an indicator column for each class, for cross-entropy.
+        Numbers, or one indicator column per class.
     fold : (n,) int64
         The fold of each row, in [0, folds); at least three.
     classify : bool
-        Which of the two.
+        Whether ``y`` contains indicators: the loss is then the cross-entropy, and the squared error otherwise.
     seed : int
-        Of the weights and the order of the rows.
+        Seed of the weights and of the order of the rows.
 
     Notes
     -----
-    AdamW, 60 epochs in batches of 128 with the rate falling to nothing. The weights kept are those of the epoch with
-    the least loss on the next fold after the held-out one that has 20 rows or more, which is not trained on.
+    AdamW, 60 epochs in batches of 128, with a learning rate that decays to 0. A further fold is left out for
+    validation: the first one after the held-out fold with 20 rows or more. The weights of the epoch with the lowest
+    validation loss are used.
     """
 
     name = "MLP"
 
     def __init__(self, x: FloatMatrix, y: FloatMatrix, fold: IntVector, *, classify: bool, seed: int) -> None:
-        deviation = x.std(axis=0)
-        self._x = _tensor((x - x.mean(axis=0)) / np.where(deviation > 1e-12, deviation, np.inf))
+        self._x = _tensor(standardize(x))
         self._y, self._fold, self._classify, self._seed = y, fold, classify, seed
 
-    def predict(self, held: int, rows: IntVector, extra: IntVector | None = None) -> FloatMatrix:
-        """Return predictions for rows, as :meth:`RidgeFolds.predict` does: (m, k) float64."""
-        check = self._check_fold(held)
-        train = np.flatnonzero((self._fold != held) & (self._fold != check))
+    def predict(self, held_out: int, rows: IntVector, extra: IntVector | None = None) -> FloatMatrix:
+        """Return predictions for rows, (m, k) float64; for the parameters see `RidgeFolds.predict`."""
+        validation = self._validation_fold(held_out)
+        train = np.flatnonzero((self._fold != held_out) & (self._fold != validation))
         if extra is not None:
             train = np.concatenate([train, extra])
         mean = 0.0 if self._classify else self._y[train].mean(axis=0)
         deviation = 1.0 if self._classify else self._y[train].std(axis=0) + 1e-12
         y = _tensor((self._y - mean) / deviation)
         with _seeded(self._seed):
-            network = self._fit(y, train, np.flatnonzero(self._fold == check))
+            network = self._fit(y, train, np.flatnonzero(self._fold == validation))
             with torch.inference_mode():
                 predicted: FloatMatrix = network(self._x[rows]).double().numpy()
         return predicted * deviation + mean
 
-    def _check_fold(self, held: int) -> int:
-        """Return the next fold that is large enough to judge by, or else the largest other one."""
+    def _validation_fold(self, held_out: int) -> int:
+        """Return the next fold with enough rows for validation, or else the largest other fold."""
         sizes = np.bincount(self._fold)
-        others = [(held + step) % len(sizes) for step in range(1, len(sizes))]
+        others = [(held_out + step) % len(sizes) for step in range(1, len(sizes))]
         return next(
-            (number for number in others if sizes[number] >= LEAST_CHECK), max(others, key=lambda at: sizes[at])
+            (number for number in others if sizes[number] >= MIN_VALIDATION_ROWS),
+            max(others, key=lambda number: sizes[number]),
         )
 
     def _loss(self, network: nn.Module, y: Tensor, rows: IntVector | Tensor) -> Tensor:
         out = network(self._x[rows])
         return nn.functional.cross_entropy(out, y[rows]) if self._classify else nn.functional.mse_loss(out, y[rows])
 
-    def _fit(self, y: Tensor, train: IntVector, check: IntVector) -> nn.Module:
+    def _fit(self, y: Tensor, train: IntVector, validation: IntVector) -> nn.Module:
         network = nn.Sequential(
             *(nn.Linear(self._x.shape[1], WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU()),
             nn.Linear(WIDTH, y.shape[1]),
@@ -88,7 +91,7 @@ class MlpFolds:
                 optimizer.step()
             schedule.step()
             with torch.inference_mode():
-                loss = float(self._loss(network, y, check))
+                loss = float(self._loss(network, y, validation))
             if loss < least:
                 least, best = loss, {key: value.clone() for key, value in network.state_dict().items()}
         network.load_state_dict(best)
@@ -103,20 +106,20 @@ def notebook_scores(
     Parameters
     ----------
     x : (n, d) float64
-        Features, as they come: the notebook does not standardise them.
+        Features; as in the notebook, they are not standardized.
     y : (n,) float64
         Numbers with a positive maximum, by which they are divided.
     seed : int
-        Of the 50/50 split and the weights.
+        Seed of the 50/50 split and of the weights.
     epochs : int
-        Full-batch steps.
+        Number of full-batch steps.
 
     Notes
     -----
     microsoft/satclip, notebooks/B01_Example_Air_Temperature_Prediction.ipynb: an MLP with three hidden layers of 64,
-    Adam at 1e-3 for 3,000 full-batch epochs, mean squared error on the half not trained on. In the copies of it that
-    other repositories carry, the second and third layer are listed by multiplying a list, so that they are one layer
-    used twice; so are they here. The notebook's own listing of the layers was not at hand.
+    Adam at 1e-3 for 3,000 full-batch epochs, and the mean squared error on the test half. Copies of the notebook in
+    other repositories build the second and third layer by multiplying a list, so both are the same layer, used twice.
+    This function does the same. The original notebook was not available for comparison.
     """
     order = np.random.default_rng(seed).permutation(len(x))
     train, test = torch.from_numpy(order[: len(x) // 2]), torch.from_numpy(order[len(x) // 2 :])
@@ -131,6 +134,7 @@ def notebook_scores(
             optimizer.step()
         with torch.inference_mode():
             squared = float(nn.functional.mse_loss(network(inputs[test]), scaled[test]))
+    # In float32, as in the notebook; scikit-learn's metrics, in float64, differ from the eighth digit on.
     return squared, 1 - squared / float(scaled[test].var(correction=0))
 
 
@@ -140,7 +144,7 @@ def _tensor(values: FloatMatrix) -> Tensor:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Draw from a seed, and leave the caller's generator as it was."""
+    """Set the seed of torch within the block, and restore the caller's generator afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield

@@ -1,78 +1,69 @@
-"""Scores over seeds, as rows for a machine and as rows for a reader."""
+"""Scores over seeds, as rows of numbers and as rows of text."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """What one probe on one set of features scored in one setting.
+    """The score of one probe on one set of features in one setting.
 
     Parameters
     ----------
     features : str
-        An encoder or a baseline.
+        Name of an encoder or of a baseline.
     dim : int
         Width of the features.
     probe : str
-        ridge, logistic or MLP.
+        ``ridge``, ``logistic`` or ``MLP``.
     setting : str
-        random or blocked folds; notebook; or of a held-out continent, zero-shot or the share trained on.
+        ``random`` or ``blocked`` folds; ``notebook``; for a held-out continent ``zero-shot``, or the share of its rows
+        in the training set.
     group : str
-        The continent held out, or ``mean``; else empty.
+        The held-out continent, or ``mean``; empty otherwise.
     values : dict of str to tuple of float
-        By metric, a value for each seed.
+        By metric, one value for each seed.
     """
 
     features: str
     dim: int
     probe: str
     setting: str
-    group: str
+    group: str = ""
     values: dict[str, tuple[float, ...]]
-
-    @classmethod
-    def of(
-        cls,
-        features: str,
-        x: NDArray[np.float64],
-        probe: str,
-        setting: str,
-        metrics: Sequence[str],
-        values: ArrayLike,
-        *,
-        group: str = "",
-    ) -> Self:
-        """Return the score with ``values`` of shape (seeds, metrics)."""
-        columns = np.asarray(values, dtype=np.float64).T.tolist()
-        return cls(features, x.shape[1], probe, setting, group, dict(zip(metrics, map(tuple, columns), strict=True)))
 
     def mean(self, metric: str) -> float:
         """Return the mean over seeds."""
         return float(np.mean(self.values[metric]))
 
     def deviation(self, metric: str) -> float | None:
-        """Return the standard deviation over seeds, of a sample; None for a single one."""
+        """Return the sample standard deviation over seeds; None for a single seed."""
         values = self.values[metric]
         return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
+def values_by_metric(metrics: Sequence[str], values: ArrayLike) -> dict[str, tuple[float, ...]]:
+    """Return the columns of an array of shape (seeds, metrics), by metric."""
+    columns = np.asarray(values, dtype=np.float64).T.tolist()
+    return dict(zip(metrics, map(tuple, columns), strict=True))
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All the scores for one column of a table.
+    """All scores for one column of a table.
 
     Parameters
     ----------
     settings : dict
-        What was evaluated and how, as plain values.
+        The table, the target, the protocol and the encoders, as plain values.
     notes : tuple of str
-        What the user should know, a line each.
+        Notes for the user, one line each.
     scores : tuple of Score
-        In order.
+        In the order of reports.
     """
 
     settings: dict[str, Any]
@@ -80,7 +71,7 @@ class Evaluation:
     scores: tuple[Score, ...]
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return a row for each score, with mean and standard deviation of every metric."""
+        """Return one row for each score, with the mean and the standard deviation of every metric."""
         out = []
         for score in self.scores:
             row: dict[str, Any] = {"features": score.features, "dim": score.dim, "probe": score.probe}
@@ -92,9 +83,9 @@ class Evaluation:
         return out
 
     def table(self) -> list[dict[str, str]]:
-        """Return a row for each probe of each set of features, settings side by side, mean ± standard deviation.
+        """Return one row for each probe of each set of features: mean ± standard deviation, one column per setting.
 
-        Of continents, which take four settings, only the first metric is shown.
+        Held-out continents have four settings, so only the first metric is shown.
         """
         out: dict[tuple[str, ...], dict[str, str]] = {}
         for metric in list(self.scores[0].values)[: 1 if self.scores[0].group else None]:
@@ -107,12 +98,12 @@ class Evaluation:
                         "probe": score.probe,
                     }
                 column = metric if score.setting == "notebook" else f"{metric} {score.setting}"
-                out[key][column] = _brief(metric, score.mean(metric), score.deviation(metric))
+                out[key][column] = _format_score(metric, score.mean(metric), score.deviation(metric))
         groups = list(dict.fromkeys(score.group for score in self.scores))
         return [row for group in groups for key, row in out.items() if key[0] == group]
 
     def document(self) -> dict[str, Any]:
-        """Return everything, down to the value of each seed."""
+        """Return settings, notes and scores, with the value of each seed."""
         return {
             "settings": self.settings,
             "notes": list(self.notes),
@@ -120,8 +111,8 @@ class Evaluation:
         }
 
 
-def _brief(metric: str, mean: float, deviation: float | None) -> str:
-    """Return what a reader wants of a score; the published test MSE have four decimals."""
+def _format_score(metric: str, mean: float, deviation: float | None) -> str:
+    """Return a score as text, with three decimals; with four for the test MSE, as it is published."""
     if not np.isfinite(mean):
         return "-"
     form = ".4f" if metric == "test MSE" else ",.0f" if abs(mean) >= 1000 else ".3f"

@@ -1,8 +1,8 @@
-"""From a table and the names of encoders to an evaluation."""
+"""Evaluation of encoders on a column of a table."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 from satclip_index.encoder.location_encoder import Encoder
 from satclip_index.errors import TableError
 from satclip_index.geo.gazetteer import continents
+from satclip_index.progress import Progress
 from satclip_index.tables.point_table import PointTable, read_points
 
-from .baselines import contenders
-from .evaluation import Progress, evaluate, evaluate_holdout, evaluate_notebook
+from .baselines import features_by_name
+from .evaluation import evaluate, evaluate_holdout, evaluate_notebook
 from .folds import BLOCK_DEGREES
-from .scores import Evaluation, Score
+from .options import ProbeOptions
+from .scores import Evaluation
 from .target import Target, Task, find_target, mostly_numbers
 
 Protocol = Literal["folds", "satclip-notebook", "holdout continent"]
-Tell = Callable[[str], None]
 
 
 def evaluate_table(
@@ -36,10 +37,10 @@ def evaluate_table(
     seeds: int = 3,
     mlp: bool = False,
     block_degrees: float = BLOCK_DEGREES,
-    tell: Tell | None = None,
+    log: Callable[[str], None] | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Return what each encoder, and each baseline, is worth for a column of a table.
+    """Return the scores of each encoder, and of each baseline, on a column of a table.
 
     Parameters
     ----------
@@ -48,19 +49,21 @@ def evaluate_table(
     target : str
         The column to predict.
     encoders : sequence of str or Path
-        As :meth:`Encoder.load` takes them.
+        Arguments of :meth:`Encoder.load`.
     protocol : {"folds", "satclip-notebook", "holdout continent"}
         See :func:`evaluate`, :func:`evaluate_notebook` and :func:`evaluate_holdout`.
     task : {"regression", "classification"}, optional
-        By default found from the column, see :func:`find_target`.
+        Inferred from the column by default, see :func:`find_target`.
     lon, lat : str, optional
         Columns of degrees; by default those with the usual names.
     continent_column : str, optional
-        What to hold out together, in place of the continents of :func:`satclip_index.geo.gazetteer.continents`.
-    folds, seeds, mlp, block_degrees, progress
-        As for :func:`evaluate`.
-    tell : function, optional
-        Called with each note as soon as it is known; the notes stand in the evaluation too.
+        Groups to hold out, instead of the continents of :func:`satclip_index.geo.gazetteer.continents`.
+    folds, seeds, mlp, block_degrees
+        See :class:`ProbeOptions`.
+    log : function, optional
+        Called with each note for the user before the fits start; the evaluation contains the notes as well.
+    progress : function, optional
+        Called with (fits done, fits in all).
 
     Returns
     -------
@@ -69,59 +72,59 @@ def evaluate_table(
     Raises
     ------
     TableError
-        If the table cannot be read, lacks a column, or holds nothing that can be predicted.
+        If the table cannot be read, lacks a column, or has nothing to predict.
     EncoderError
         If an encoder cannot be loaded.
     DataError
-        If the points lie in fewer blocks than there are folds.
+        If the points are in fewer blocks than there are folds.
     """
+    options = ProbeOptions(folds=folds, seeds=seeds, mlp=mlp, block_degrees=block_degrees)
     columns = [target] + ([continent_column] if continent_column else [])
     table = read_points(path, columns, lon=lon, lat=lat)
     if task != "classification" and mostly_numbers(table.columns[target]):
         table = read_points(path, columns, lon=lon, lat=lat, numbers=[target])
-    found, kept, notes = find_target(target, table.columns[target], task)
+    column, kept, notes = find_target(target, table.columns[target], task)
     notes[:0] = [f"rows {reason} left out: {count:,}" for reason, count in table.dropped.items()]
-    if tell:
+    if log is not None:
         for note in notes:
-            tell(note)
+            log(note)
     loaded = [Encoder.load(source) for source in encoders]
-    x, y = table.lon[kept], table.lat[kept]
-    features = contenders(x, y, loaded)
-    scores: list[Score]
+    row_lon, row_lat = table.lon[kept], table.lat[kept]
+    features = features_by_name(row_lon, row_lat, loaded)
+    settings = {
+        "table": Path(path).name,
+        **_target_settings(column),
+        "protocol": protocol,
+        "seeds": seeds,
+        "encoders": [{"name": encoder.name, "sha256": encoder.sha256} for encoder in loaded],
+    }
     if protocol == "folds":
-        scores = evaluate(
-            features, found, x, y, folds=folds, seeds=seeds, mlp=mlp, block_degrees=block_degrees, progress=progress
-        )
+        scores = evaluate(features, column, row_lon, row_lat, options, progress=progress)
+        settings |= {"folds": folds, "block_degrees": block_degrees}
     elif protocol == "satclip-notebook":
-        scores = evaluate_notebook(features, found, seeds=seeds, progress=progress)
+        scores = evaluate_notebook(features, column, seeds=seeds, progress=progress)
     else:
-        group = _groups(table, continent_column)[kept]
-        scores = evaluate_holdout(features, found, group, seeds=seeds, mlp=mlp, progress=progress)
-    settings = _settings(path, found, protocol, loaded, seeds) | (
-        {"folds": folds, "block_degrees": block_degrees} if protocol == "folds" else {}
-    )
+        continent = _continents(table, continent_column)[kept]
+        scores = evaluate_holdout(features, column, continent, options, progress=progress)
     return Evaluation(settings, tuple(notes), tuple(scores))
 
 
-def _settings(
-    path: str | Path, target: Target, protocol: str, encoders: list[Encoder], seeds: int
-) -> dict[str, object]:
+def _target_settings(target: Target) -> dict[str, Any]:
     return {
-        "table": Path(path).name,
         "target": target.name,
         "task": target.task,
         "rows": len(target.values),
         "classes": list(target.classes),
-        "protocol": protocol,
-        "seeds": seeds,
-        "encoders": [{"name": encoder.name, "sha256": encoder.sha256} for encoder in encoders],
     }
 
 
-def _groups(table: PointTable, column: str | None) -> NDArray[np.str_]:
+def _continents(table: PointTable, column: str | None) -> NDArray[np.str_]:
+    """Return the continent of each row, or its value in the column to use instead."""
     if column is None:
         return np.array(continents(table.lon, table.lat))
     groups = table.columns[column].astype(np.str_)
     if np.unique(groups).size > len(groups) / 2:
-        raise TableError(f"Column {column!r} is different in most rows; expected a few names such as continents.")
+        raise TableError(
+            f"Column {column!r} has a different value in most rows; expected a few names such as continents."
+        )
     return groups

@@ -1,4 +1,4 @@
-"""The column to be predicted: numbers or classes, and what a prediction of it is worth."""
+"""The column to predict, numbers or classes, and the scores of a prediction."""
 
 import re
 from dataclasses import dataclass
@@ -6,32 +6,33 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import accuracy_score, f1_score, r2_score, root_mean_squared_error
 
 from satclip_index.errors import TableError
 
 FloatMatrix = NDArray[np.float64]
 Task = Literal["regression", "classification"]
-FEW_INTEGERS = 20
-"""Whole numbers of at most so many different values are taken for classes."""
-CLASS_ROWS = 5
-"""A class needs so many rows: one for each fold."""
-LEAST_ROWS = 20
-MOSTLY = 0.5
+MAX_INTEGER_CLASSES = 20
+"""A column of whole numbers with at most this many different values is categorical."""
+MIN_CLASS_ROWS = 5
+"""A class needs this many rows: one for each fold."""
+MIN_ROWS = 20
+MIN_NUMBER_SHARE = 0.5
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What to predict for each row.
+    """The value to predict for each row.
 
     Parameters
     ----------
     name : str
-        Of the column.
+        Name of the column.
     values : (n,) float64 or (n,) int64
-        Numbers; or of classes, their positions in ``classes``.
+        Numbers, or the position of each row's class in ``classes``.
     classes : tuple of str
-        In order; empty for regression.
+        Sorted; empty for regression.
     """
 
     name: str
@@ -40,16 +41,16 @@ class Target:
 
     @property
     def task(self) -> Task:
-        """What kind of prediction this asks for."""
+        """The kind of prediction."""
         return "classification" if self.classes else "regression"
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The names of the scores; the first is the one to compare."""
+        """The names of the scores, the main one first."""
         return ("accuracy", "macro-F1") if self.classes else ("R2", "RMSE")
 
     def matrix(self) -> FloatMatrix:
-        """Return what a model is fitted to: (n, 1) the numbers, or (n, classes) an indicator of each class."""
+        """Return the matrix that a model is fitted to: numbers, (n, 1), or indicators of classes, (n, classes)."""
         if self.classes:
             indicators: FloatMatrix = np.eye(len(self.classes))[self.values]
             return indicators
@@ -62,79 +63,80 @@ class Target:
         Parameters
         ----------
         predicted : (m, 1) or (m, classes) float64
-            Numbers; or of each class, how strongly the model is for it.
+            Numbers, or a score for each class, of which the largest is the prediction.
         rows : (m,) int64
-            The rows that these are predictions of.
+            The rows that are predicted.
 
         Notes
         -----
-        R2 is 1 - SSE / SST, with SST about the mean of these very rows; NaN if they are all alike. Macro-F1 is the
-        plain mean of F1 over the classes that these rows hold or are said to hold.
+        Computed by scikit-learn. R2 is relative to the mean of these rows, and NaN if their values are all equal.
+        Macro-F1 is the unweighted mean of F1 over the classes that occur in these rows or in their predictions.
         """
         truth = self.values[rows]
         if self.classes:
-            return _classification_scores(truth, predicted.argmax(axis=1))
-        squared = float(np.sum((truth - predicted[:, 0]) ** 2))
-        total = float(np.sum((truth - truth.mean()) ** 2))
-        return (1 - squared / total if total > 0 else float("nan"), float(np.sqrt(squared / len(rows))))
+            chosen = predicted.argmax(axis=1)
+            return float(accuracy_score(truth, chosen)), float(f1_score(truth, chosen, average="macro"))
+        numbers = predicted[:, 0]
+        r2 = float(r2_score(truth, numbers)) if np.ptp(truth) > 0 else float("nan")
+        return r2, float(root_mean_squared_error(truth, numbers))
 
 
 def find_target(
     name: str, column: NDArray[Any], task: Task | None = None
 ) -> tuple[Target, NDArray[np.bool_], list[str]]:
-    """Return the target that a column holds.
+    """Return a column as a target.
 
     Parameters
     ----------
     name : str
-        Of the column.
+        Name of the column.
     column : (n,) array
         Without missing values.
     task : {"regression", "classification"}, optional
-        By default text, booleans and at most 20 different whole numbers are classes, all else is regressed.
+        By default, text, booleans and whole numbers of at most 20 different values are classified, and other numbers
+        are regressed.
 
     Returns
     -------
     target : Target
-        Of the rows that are kept.
+        For the rows that are kept.
     kept : (n,) bool
-        All rows but those of classes with fewer than five.
+        False for rows of classes with fewer than five rows.
     notes : list of str
-        What was decided, for the user.
+        The task and the rows left out, for the user.
 
     Raises
     ------
     TableError
-        If the column cannot be predicted: constant, all different labels, or neither numbers nor labels.
+        If the column cannot be predicted: it is constant, has a different label in every row, or contains neither
+        numbers nor labels.
     """
-    number = column.dtype.kind in "iuf"
+    is_number = column.dtype.kind in "iuf"
     if column.dtype.kind not in "iufbO" or (
         column.dtype.kind == "O" and not all(isinstance(value, str | bool) for value in column)
     ):
-        raise TableError(f"Column {name!r} holds neither numbers nor labels; expected numbers, text or booleans.")
-    different = np.unique(column if number else column.astype(str))
-    if task == "regression" and not number:
-        raise TableError(f"Column {name!r} holds text such as {different[0]!r}; regression needs numbers.")
-    if len(column) < LEAST_ROWS:
-        raise TableError(
-            f"Only {len(column)} rows have a place and a value of {name!r}; expected at least {LEAST_ROWS}."
-        )
-    if different.size == 1:
-        raise TableError(f"Column {name!r} is {different[0]!s} in all {len(column)} rows; there is nothing to predict.")
-    few = number and different.size <= FEW_INTEGERS and bool(np.all(different == np.round(different)))
-    if task == "regression" or (task is None and number and not few):
+        raise TableError(f"Column {name!r} contains neither numbers nor labels; expected numbers, text or booleans.")
+    distinct = np.unique(column if is_number else column.astype(str))
+    if task == "regression" and not is_number:
+        raise TableError(f"Column {name!r} contains text such as {distinct[0]!r}; regression needs numbers.")
+    if len(column) < MIN_ROWS:
+        raise TableError(f"Only {len(column)} rows have a point and a value of {name!r}; expected at least {MIN_ROWS}.")
+    if distinct.size == 1:
+        raise TableError(f"Column {name!r} is {distinct[0]!s} in all {len(column)} rows; there is nothing to predict.")
+    few_integers = is_number and distinct.size <= MAX_INTEGER_CLASSES and bool(np.all(distinct == np.round(distinct)))
+    if task == "regression" or (task is None and is_number and not few_integers):
         notes = [f"{name}: regression, {len(column):,} rows"]
         return Target(name, column.astype(np.float64)), np.ones(len(column), dtype=bool), notes
-    if different.size == len(column):
-        raise TableError(f"Column {name!r} is different in every row; as classes it can't be predicted.")
+    if distinct.size == len(column):
+        raise TableError(f"Column {name!r} has a different value in every row and cannot be predicted as classes.")
     return _classes(name, column)
 
 
 def mostly_numbers(column: NDArray[Any]) -> bool:
-    """Return whether a column of text is one of numbers, with marks such as NA where some are missing."""
+    """Return whether a column of text contains mostly numbers, with marks such as NA where some are missing."""
     if column.dtype.kind != "O" or not all(isinstance(value, str) for value in column):
         return False
-    return bool(np.mean([_NUMBER.fullmatch(value.strip()) is not None for value in column]) > MOSTLY)
+    return bool(np.mean([_NUMBER.fullmatch(value.strip()) is not None for value in column]) > MIN_NUMBER_SHARE)
 
 
 def _classes(name: str, column: NDArray[Any]) -> tuple[Target, NDArray[np.bool_], list[str]]:
@@ -143,10 +145,10 @@ def _classes(name: str, column: NDArray[Any]) -> tuple[Target, NDArray[np.bool_]
     labels, codes, counts = np.unique(
         column if column.dtype.kind in "iuf" else column.astype(str), return_inverse=True, return_counts=True
     )
-    enough = counts >= CLASS_ROWS
+    enough = counts >= MIN_CLASS_ROWS
     if enough.sum() < 2:
         raise TableError(
-            f"Column {name!r} has {int(enough.sum())} classes of at least {CLASS_ROWS} rows; expected two or more."
+            f"Column {name!r} has {int(enough.sum())} classes of at least {MIN_CLASS_ROWS} rows; expected two or more."
         )
     kept = enough[codes]
     position = np.cumsum(enough) - 1
@@ -154,15 +156,6 @@ def _classes(name: str, column: NDArray[Any]) -> tuple[Target, NDArray[np.bool_]
     notes = [f"{name}: classification, {len(target.classes)} classes, {int(kept.sum()):,} rows"]
     if not enough.all():
         notes.append(
-            f"classes of fewer than {CLASS_ROWS} rows left out: {(~enough).sum()}, with {(~kept).sum():,} rows"
+            f"classes of fewer than {MIN_CLASS_ROWS} rows left out: {(~enough).sum()}, with {(~kept).sum():,} rows"
         )
     return target, kept, notes
-
-
-def _classification_scores(truth: NDArray[np.int64], said: NDArray[np.int64]) -> tuple[float, float]:
-    """Return accuracy and macro-F1."""
-    size = int(max(truth.max(), said.max())) + 1
-    right = np.bincount(truth[truth == said], minlength=size)
-    held, claimed = np.bincount(truth, minlength=size), np.bincount(said, minlength=size)
-    seen = held + claimed > 0
-    return float(np.mean(truth == said)), float(np.mean(2 * right[seen] / (held + claimed)[seen]))

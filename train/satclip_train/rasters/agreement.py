@@ -1,9 +1,9 @@
-"""How well an encoder's nearest places elsewhere agree with what the vision tower saw there."""
+"""Agreement between the nearest neighbors by embedding and the similarity by features of the vision tower."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from satclip_index.geo.sphere import EARTH_RADIUS_KM
+from satclip_index.geo.sphere import EARTH_RADIUS_KM, unit_vectors
 
 
 def analogue_agreement(
@@ -15,36 +15,36 @@ def analogue_agreement(
     exclude_within_km: float = 1000.0,
     k: int = 10,
 ) -> float:
-    """Return how alike a place and its nearest neighbours elsewhere look, between chance and the best possible.
+    """Return the mean similarity of places to their distant nearest neighbors, from 0 (chance) to 1 (best possible).
 
     Parameters
     ----------
     embedding : (n, d) float
-        Of places that the encoder was not trained on.
+        Embeddings of places that the encoder was not trained on.
     features : (n, e) float
-        Of the vision tower, for the same places.
+        Features of the vision tower for the same places; their cosine is the similarity.
     lon, lat : (n,) float64
         Degrees.
     exclude_within_km : float
-        Neighbours nearer than this do not count: they would be found by where they are.
+        Places within this distance are excluded as neighbors, since their location alone makes them similar.
     k : int
-        Neighbours of each place.
+        Number of neighbors of each place, by embedding.
 
     Returns
     -------
     float
-        0 if neighbours look as alike as any two places, 1 if they are those that the features themselves would choose.
+        0 if neighbors are as similar as any two places, 1 if they are the nearest neighbors by ``features``.
     """
-    near, alike = _cosines(embedding), _cosines(features)
-    theta, phi = np.deg2rad(lat), np.deg2rad(lon)
-    points = np.stack([np.cos(theta) * np.cos(phi), np.cos(theta) * np.sin(phi), np.sin(theta)], axis=1)
+    by_embedding, by_features = _cosines(embedding), _cosines(features)
+    points = unit_vectors(lon, lat)
     excluded = points @ points.T > np.cos(exclude_within_km / EARTH_RADIUS_KM)
-    near[excluded] = -np.inf
-    found = np.take_along_axis(alike, np.argpartition(-near, k, axis=1)[:, :k], axis=1).mean()
-    chance = alike[~excluded].mean()
-    alike[excluded] = -np.inf
-    best = -np.partition(-alike, k, axis=1)[:, :k].mean()
-    return float((found - chance) / (best - chance))
+    by_embedding[excluded] = -np.inf
+    neighbors = np.argpartition(-by_embedding, k, axis=1)[:, :k]
+    similarity = np.take_along_axis(by_features, neighbors, axis=1).mean()
+    chance = by_features[~excluded].mean()
+    by_features[excluded] = -np.inf
+    best = -np.partition(-by_features, k, axis=1)[:, :k].mean()
+    return float((similarity - chance) / (best - chance))
 
 
 def _cosines(rows: ArrayLike) -> NDArray[np.float32]:

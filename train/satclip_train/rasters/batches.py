@@ -1,4 +1,4 @@
-"""Batches of fresh places: drawn, described and made ready ahead of the loop that trains on them."""
+"""Training batches of new places, prepared by a thread ahead of the training loop."""
 
 import queue
 import threading
@@ -17,13 +17,12 @@ from .point_sampling import PointSampler
 from .position_bumps import PositionBumps
 from .random_conv_tower import RandomConvTower
 
-AHEAD = 4
-"""Batches made in advance, by a thread of their own."""
+PREFETCHED_BATCHES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Places, what they look like and where they are: scaled harmonics (n, L * L), features, position; float32."""
+    """Scaled harmonics, (n, L * L), features of the tower, and functions of position, for n places; float32."""
 
     harmonics: Tensor
     features: Tensor
@@ -40,7 +39,7 @@ def degree_weights(shape: EncoderConfig) -> Tensor:
 def fresh_batches(
     config: Config, sampler: PointSampler, tower: RandomConvTower, bumps: PositionBumps, rng: np.random.Generator
 ) -> Iterator[Batch]:
-    """Yield batches for ever, each of points never drawn before."""
+    """Yield batches of new points, without end."""
     factor = degree_weights(config.encoder)
     while True:
         lon, lat = sampler.draw(config.training.batch_size, rng)
@@ -58,16 +57,16 @@ def scaled_harmonics(lon: NDArray[np.float64], lat: NDArray[np.float64], legendr
 
 
 class Prefetcher:
-    """An iterator that works ahead of its reader, in a thread; use it in a ``with`` statement.
+    """An iterator that runs ahead of its consumer in a thread; a context manager.
 
-    The order is that of ``source``, so a seed still means one result.
+    The order is that of ``source``, so results stay reproducible.
     """
 
-    def __init__(self, source: Iterator[Batch], *, ahead: int = AHEAD) -> None:
+    def __init__(self, source: Iterator[Batch], *, ahead: int = PREFETCHED_BATCHES) -> None:
         self._source = source
         self._ready: queue.Queue[Batch | Exception] = queue.Queue(ahead)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="batches", daemon=True)
+        self._thread = threading.Thread(target=self._fill_queue, name="batches", daemon=True)
 
     def __enter__(self) -> "Prefetcher":
         self._thread.start()
@@ -86,12 +85,12 @@ class Prefetcher:
             raise item
         return item
 
-    def _work(self) -> None:
-        """Fill the queue until told to stop; pass on what goes wrong."""
+    def _fill_queue(self) -> None:
+        """Fill the queue until stopped; pass on exceptions of the source."""
         while not self._stop.is_set():
             try:
                 item: Batch | Exception = next(self._source)
-            except Exception as error:  # it is raised again where the batch was wanted
+            except Exception as error:  # raised again in __next__
                 item = error
             while not self._stop.is_set():
                 try:

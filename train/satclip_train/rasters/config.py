@@ -1,17 +1,31 @@
-"""The configuration of a training run: frozen dataclasses, read from TOML."""
+"""The configuration of training on global rasters, read from TOML."""
 
 import dataclasses
-import tomllib
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
+from typing import Annotated, Literal, Self, get_args
 
-from satclip_index.errors import ConfigError
+from ..toml_config import (
+    AtLeast,
+    Count,
+    CountOrZero,
+    Integer,
+    NonEmpty,
+    NonNegative,
+    Number,
+    Positive,
+    Share,
+    read_section,
+    rule,
+    section,
+)
 
-from ..toml_config import _build
-from .random_conv_tower import GROUPS, Scale
+Group = Literal["colour", "season", "texture", "relief", "lights", "random", "sun"]
+"""A group of features of the vision tower. The names are keys of configuration files, British spelling included."""
+GROUPS: tuple[Group, ...] = get_args(Group)
 
 
-@dataclass(frozen=True, slots=True)
+@section
 class DataConfig:
     """Where the rasters are; relative paths start at the configuration file."""
 
@@ -21,42 +35,66 @@ class DataConfig:
     night_lights: Path
 
 
-@dataclass(frozen=True, slots=True)
+@section
 class PointsConfig:
-    """Which points are drawn; see :class:`satclip_train.rasters.point_sampling.PointSampler`."""
+    """Where training points are drawn; see :class:`satclip_train.rasters.point_sampling.PointSampler`."""
 
-    sea_share: float = 0.1
-    lit_share: float = 0.1
-    holdout_share: float = 0.0
-    block_degrees: float = 6.0
+    sea_share: Share = 0.1
+    lit_share: Share = 0.1
+    holdout_share: Share = 0.0
+    block_degrees: Positive = 6.0
+
+    @rule
+    def _check_shares(self) -> Self:
+        if not self.sea_share + self.lit_share < 1:
+            raise ValueError(f"sea_share + lit_share is {self.sea_share + self.lit_share:g}; expected less than 1")
+        return self
 
 
-@dataclass(frozen=True, slots=True)
+@section
+class Scale:
+    """One size of patch: the length of its edge on the ground, and the number of samples along the edge."""
+
+    size_km: Positive
+    pixels: Annotated[Integer, AtLeast(3)]
+
+
+@section
 class TowerConfig:
-    """What the vision tower sees; see :class:`satclip_train.rasters.random_conv_tower.RandomConvTower`."""
+    """Input and size of the vision tower; see :class:`satclip_train.rasters.random_conv_tower.RandomConvTower`."""
 
-    scales: tuple[Scale, ...] = (Scale(50, 8), Scale(150, 10), Scale(450, 12))
-    weights: dict[str, float] = field(default_factory=lambda: dict.fromkeys(GROUPS, 1.0))
-    filters: int = 48
-    keep: int = 24
-    shrinkage: float = 0.1
-    fit_points: int = 20000
+    scales: Annotated[tuple[Scale, ...], NonEmpty] = (
+        Scale(size_km=50, pixels=8),
+        Scale(size_km=150, pixels=10),
+        Scale(size_km=450, pixels=12),
+    )
+    weights: dict[Group, Number] = field(default_factory=lambda: dict.fromkeys(GROUPS, 1.0))
+    filters: Count = 48
+    keep: Count = 24
+    shrinkage: Number = 0.1
+    fit_points: Count = 20000
+
+    @rule
+    def _check_weights(self) -> Self:
+        if not any(weight > 0 for weight in self.weights.values()):
+            raise ValueError("weights leaves out every group; expected at least one weight above 0")
+        return self
 
 
-@dataclass(frozen=True, slots=True)
+@section
 class PositionConfig:
-    """Which functions of position the embedding should keep.
+    """The functions of position that the embedding should preserve.
 
     See :class:`satclip_train.rasters.position_bumps.PositionBumps`.
     """
 
-    anchors: int = 400
-    widths_km: tuple[float, ...] = (800.0, 2500.0)
-    keep: int = 200
-    shrinkage: float = 1.0
+    anchors: Count = 400
+    widths_km: Annotated[tuple[Positive, ...], NonEmpty] = (800.0, 2500.0)
+    keep: Count = 200
+    shrinkage: Number = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@section
 class EncoderConfig:
     """The location encoder.
 
@@ -64,42 +102,42 @@ class EncoderConfig:
     with a weight proportional to ``(1 + l) ** -degree_decay``, so that a large L adds detail without adding noise.
     """
 
-    legendre_polys: int = 40
-    capacity: int = 512
-    num_hidden_layers: int = 2
-    embed_dim: int = 256
-    w0: float = 30.0
-    degree_decay: float = 0.0
-    dropout: float = 0.0
+    legendre_polys: Count = 40
+    capacity: Count = 512
+    num_hidden_layers: Count = 2
+    embed_dim: Count = 256
+    w0: Positive = 30.0
+    degree_decay: Number = 0.0
+    dropout: Share = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@section
 class TrainingConfig:
-    """The optimisation."""
+    """The optimization."""
 
-    steps: int = 2000
-    batch_size: int = 2048
-    learning_rate: float = 1e-3
-    warmup_steps: int = 100
-    weight_decay: float = 0.01
-    temperature: float = 0.1
-    looks_weight: float = 0.0
-    position_weight: float = 0.0
+    steps: Count = 2000
+    batch_size: Count = 2048
+    learning_rate: Positive = 1e-3
+    warmup_steps: CountOrZero = 100
+    weight_decay: NonNegative = 0.01
+    temperature: NonNegative = 0.1
+    looks_weight: NonNegative = 0.0
+    position_weight: NonNegative = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@section
 class SimilarityConfig:
-    """What a cosine should mean; see :func:`satclip_train.rasters.similarity_map.similarity_map`."""
+    """What the cosine of two embeddings measures; see :func:`satclip_train.rasters.similarity_map.similarity_map`."""
 
-    nearness_share: float = 0.1
-    nearness_km: float = 800.0
-    rest_share: float = 0.03
-    fit_points: int = 20000
+    nearness_share: NonNegative = 0.1
+    nearness_km: Positive = 800.0
+    rest_share: Positive = 0.03
+    fit_points: Count = 20000
 
 
-@dataclass(frozen=True, slots=True)
+@section
 class Config:
-    """Everything a training run depends on."""
+    """Everything that a training run depends on."""
 
     name: str
     data: DataConfig
@@ -109,66 +147,7 @@ class Config:
     encoder: EncoderConfig = EncoderConfig()
     training: TrainingConfig = TrainingConfig()
     similarity: SimilarityConfig = SimilarityConfig()
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        encoder, training, points, tower = self.encoder, self.training, self.points, self.tower
-        positive: dict[str, float] = {
-            "encoder.legendre_polys": encoder.legendre_polys,
-            "encoder.capacity": encoder.capacity,
-            "encoder.num_hidden_layers": encoder.num_hidden_layers,
-            "encoder.embed_dim": encoder.embed_dim,
-            "encoder.w0": encoder.w0,
-            "training.steps": training.steps,
-            "training.batch_size": training.batch_size,
-            "training.learning_rate": training.learning_rate,
-            "position.anchors": self.position.anchors,
-            "position.keep": self.position.keep,
-            "position.widths_km": min(self.position.widths_km, default=0.0),
-            "similarity.nearness_km": self.similarity.nearness_km,
-            "similarity.rest_share": self.similarity.rest_share,
-            "similarity.fit_points": self.similarity.fit_points,
-            "tower.filters": tower.filters,
-            "tower.keep": tower.keep,
-            "tower.fit_points": tower.fit_points,
-            "points.block_degrees": points.block_degrees,
-            **{f"tower.scales[{at}].size_km": scale.size_km for at, scale in enumerate(tower.scales)},
-            **{f"tower.scales[{at}].pixels - 2": scale.pixels - 2 for at, scale in enumerate(tower.scales)},
-        }
-        for key, value in positive.items():
-            if not value > 0:
-                raise ConfigError(f"{key} is {value:g}; expected more than 0.")
-        shares = {
-            "points.sea_share + points.lit_share": points.sea_share + points.lit_share,
-            "points.holdout_share": points.holdout_share,
-            "encoder.dropout": encoder.dropout,
-        }
-        for key, value in shares.items():
-            if not 0 <= value < 1:
-                raise ConfigError(f"{key} is {value:g}; expected a share of at least 0 and less than 1.")
-        unknown = sorted(tower.weights.keys() - set(GROUPS))
-        if unknown or not any(weight > 0 for weight in tower.weights.values()):
-            raise ConfigError(
-                f"tower.weights has {unknown[0]!r}, which is no group of features; "
-                f"expected some of {', '.join(GROUPS)}."
-                if unknown
-                else "tower.weights leaves out every group; give at least one a weight above 0."
-            )
-        for key, value in {
-            "points.sea_share": points.sea_share,
-            "points.lit_share": points.lit_share,
-            "similarity.nearness_share": self.similarity.nearness_share,
-            "training.temperature": training.temperature,
-            "training.looks_weight": training.looks_weight,
-            "training.position_weight": training.position_weight,
-            "training.warmup_steps": training.warmup_steps,
-            "training.weight_decay": training.weight_decay,
-            "seed": self.seed,
-        }.items():
-            if not value >= 0:
-                raise ConfigError(f"{key} is {value:g}; expected at least 0.")
-        if not tower.scales:
-            raise ConfigError("tower.scales is empty; expected at least one, such as {size_km = 150, pixels = 10}.")
+    seed: CountOrZero = 0
 
 
 def read_config(path: str | Path) -> Config:
@@ -187,20 +166,12 @@ def read_config(path: str | Path) -> Config:
     Raises
     ------
     ConfigError
-        If the file is missing or not TOML, or a key is unknown, missing, or of the wrong type; the key is named.
+        If the file is missing or not TOML, or a key is unknown, missing, of the wrong type or out of range. Each
+        mistake is listed with its key, its value and what was expected.
     """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            values = tomllib.load(file)
-    except FileNotFoundError:
-        raise ConfigError(f"No configuration at {path}. Start from train/configs/bluemarble.toml.") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} is not a readable TOML file: {error}.") from None
-    try:
-        config = _build(Config, values, "")
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    folder = path.resolve().parent
-    located = {item.name: folder / getattr(config.data, item.name) for item in dataclasses.fields(DataConfig)}
-    return dataclasses.replace(config, data=DataConfig(**located))
+    config = read_section(path, Config)
+    folder = Path(path).resolve().parent
+    data = DataConfig(
+        **{item.name: folder / getattr(config.data, item.name) for item in dataclasses.fields(DataConfig)}
+    )
+    return dataclasses.replace(config, data=data)

@@ -1,4 +1,4 @@
-"""What the vision tower looks at: two seasons, relief and lights, stacked on one grid and cut by local season."""
+"""Input of the vision tower: two seasons, relief and lights on one grid, with seasons in local order."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +11,10 @@ from .raster import Pyramid, Raster, read_image
 
 PLANES = ("december r", "december g", "december b", "july r", "july g", "july b", "elevation", "lights")
 LOCAL_PLANES = ("summer r", "summer g", "summer b", "winter r", "winter g", "winter b", "elevation", "lights")
-SEA_LEVEL_GREY = 25.0
-"""Grey of the sea in NASA's topography raster, where land starts (measured: its mode)."""
+SEA_LEVEL_GRAY = 25.0
+"""Gray value of the sea, above which land starts, in NASA's topography raster (measured: its mode)."""
 SEASON_BLEND_DEGREES = 8.0
-"""Either side of the equator, over which July turns from local winter into local summer."""
+"""Latitude range, on either side of the equator, in which the seasons are blended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Imagery:
 
     @classmethod
     def read(cls, *, december: Path, july: Path, elevation: Path, night_lights: Path) -> Self:
-        """Return the imagery in four global rasters, on the grid of the December mosaic.
+        """Return the imagery from four global rasters, on the grid of the December mosaic.
 
         Raises
         ------
@@ -44,7 +44,7 @@ class Imagery:
             winter,
             read_image(july, mode="RGB", size=size),
             read_image(elevation, mode="L", size=size)[..., None],
-            lights_alone(read_image(night_lights, mode="RGB", size=size))[..., None],
+            extract_lights(read_image(night_lights, mode="RGB", size=size))[..., None],
         ]
         return cls(Pyramid.build(Raster(np.concatenate(planes, axis=-1))))
 
@@ -56,7 +56,7 @@ class Imagery:
     def patches(
         self, lon: NDArray[np.float64], lat: NDArray[np.float64], *, size_km: float, pixels: int
     ) -> NDArray[np.float32]:
-        """Return a patch around each point, its seasons in local order.
+        """Return a patch around each point, with summer and winter in local order.
 
         Parameters
         ----------
@@ -72,8 +72,8 @@ class Imagery:
 
         Notes
         -----
-        July is summer in the north and winter in the south, and is put where it belongs, so that the Pampas can
-        resemble the Prairies. Near the equator the two are blended, so that nothing jumps there.
+        July is summer in the north and winter in the south. Seasons are in local order so that, for example, the Pampas
+        can be similar to the Prairies. Near the equator the two are blended, so that features are continuous.
         """
         patch = self.pyramid.patches(lon, lat, size_km=size_km, pixels=pixels)
         patch *= np.float32(1 / 255)
@@ -83,13 +83,13 @@ class Imagery:
         summer = patch[..., 0:3] + difference
         patch[..., 3:6] -= difference
         patch[..., 0:3] = summer
-        sea = np.float32(SEA_LEVEL_GREY / 255)
+        sea = np.float32(SEA_LEVEL_GRAY / 255)
         patch[..., 6] = np.maximum(patch[..., 6] - sea, 0) / (1 - sea)
         return patch
 
 
-def lights_alone(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the lights in a night mosaic that also shows a dimmed, bluish Earth.
+def extract_lights(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the lights in a night mosaic, without the dimmed, bluish ground.
 
     Parameters
     ----------
@@ -99,12 +99,12 @@ def lights_alone(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Returns
     -------
     (height, width) uint8
-        0 in the dark, 255 at the brightest, logarithmic: a town differs from nothing as a metropolis does from a town.
+        Logarithmic, from 0 where there is no light to 255 at the brightest.
 
     Notes
     -----
-    Unlit ground is blue (Sahara 5, 45, 70; Greenland 11, 59, 81), lights are not (Chicago 96, 95, 91). So the
-    background of red is at most a fifth of green, plus two grey values of JPEG noise.
+    Unlit ground is blue (Sahara 5, 45, 70; Greenland 11, 59, 81), and lights are not (Chicago 96, 95, 91). The red of
+    unlit ground is at most a fifth of the green, plus two gray values of JPEG noise.
     """
     red, green = image[..., 0].astype(np.float32), image[..., 1].astype(np.float32)
     light = np.maximum(red - 0.2 * green - 2.0, 0.0)

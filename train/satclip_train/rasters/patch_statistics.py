@@ -1,4 +1,4 @@
-"""Hand-made statistics of a patch of ground: colour, season, texture, relief, lights."""
+"""Hand-crafted statistics of a patch: color, season, texture, relief and lights."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch.nn import functional
 
 
 def patch_statistics(patch: Tensor) -> dict[str, Tensor]:
-    """Return hand-made statistics of patches, by group.
+    """Return hand-crafted statistics of patches, by group.
 
     Parameters
     ----------
@@ -18,7 +18,7 @@ def patch_statistics(patch: Tensor) -> dict[str, Tensor]:
     dict of str to (n, d) float32
         ``colour``, ``season``, ``texture``, ``relief`` and ``lights``.
     """
-    summer, winter = indices_of(patch[..., 0:3]), indices_of(patch[..., 3:6])
+    summer, winter = spectral_indices(patch[..., 0:3]), spectral_indices(patch[..., 3:6])
     elevation, lights = patch[..., 6:7], patch[..., 7:8]
     summer_mean, winter_mean = _mean(summer), _mean(winter)
     spread = (0.002 + _deviation(elevation)).log()
@@ -45,7 +45,7 @@ def patch_statistics(patch: Tensor) -> dict[str, Tensor]:
     }
 
 
-def indices_of(rgb: Tensor) -> Tensor:
+def spectral_indices(rgb: Tensor) -> Tensor:
     """Return red, green, blue, brightness, greenness, brownness, water and snow of each pixel.
 
     Parameters
@@ -56,8 +56,8 @@ def indices_of(rgb: Tensor) -> Tensor:
     Returns
     -------
     (..., 8) float32
-        Greenness is (g - r) and brownness (r - b), water is what blue exceeds red and green by, each over the sum of
-        the three. Snow rises from 0 to 1 as the darkest of the three goes from 0.4 to 0.8.
+        Greenness is (g - r), brownness is (r - b) and water is max(b - max(r, g), 0), each divided by the sum of the
+        three. Snow rises from 0 to 1 as the smallest of the three rises from 0.4 to 0.8.
     """
     red, green, blue = rgb.unbind(dim=-1)
     total = red + green + blue + 0.05
@@ -80,6 +80,6 @@ def _deviation(planes: Tensor) -> Tensor:
 
 
 def _roughness(planes: Tensor) -> Tensor:
-    """Return the mean absolute step between neighbouring pixels."""
+    """Return the mean absolute step between neighboring pixels."""
     down = (planes[:, 1:] - planes[:, :-1]).abs().mean(dim=(1, 2))
     return down + (planes[:, :, 1:] - planes[:, :, :-1]).abs().mean(dim=(1, 2))

@@ -1,4 +1,4 @@
-"""The frozen ``random-conv`` vision tower: what a place looks like, as one vector, without downloading anything."""
+"""The frozen ``random-conv`` vision tower: features of global rasters around a point, without a download."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,31 +9,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from ..random_convolutions import random_kernels, rectified_means
+from .config import GROUPS, Group, Scale
 from .imagery import Imagery
 from .patch_statistics import patch_statistics
 
 FloatMatrix = NDArray[np.float32]
-GROUPS = ("colour", "season", "texture", "relief", "lights", "random", "sun")
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """One size of patch: its edge on the ground, and its samples along that edge."""
-
-    size_km: float
-    pixels: int
 
 
 @dataclass(frozen=True, slots=True)
 class Whitening:
-    """An affine map that gives a group of features unit variance in every direction it keeps.
+    """An affine map that keeps the principal directions of a group of features and scales them to equal variance.
 
     Parameters
     ----------
     center : (d,) float32
         The mean.
     matrix : (d, kept) float32
-        Principal directions over their shrunken standard deviations.
+        Principal directions divided by their regularized standard deviations.
     """
 
     center: FloatMatrix
@@ -41,17 +34,17 @@ class Whitening:
 
     @classmethod
     def fit(cls, features: FloatMatrix, *, keep: int, shrinkage: float) -> "Whitening":
-        """Return the whitening of ``features``, scaled so that the mean squared length of a result is 1.
+        """Return the whitening of ``features``, scaled so that the mean squared norm of a whitened row is 1.
 
         Parameters
         ----------
         features : (n, d) float32
             A sample.
         keep : int
-            Principal components to keep, at most.
+            Maximum number of principal components to keep.
         shrinkage : float
-            Share of the mean variance that is added to every variance before dividing, so that directions which are
-            mostly noise stay small.
+            Share of the mean variance that is added to every variance before the division, so that noisy directions
+            stay small.
         """
         center = features.mean(axis=0)
         deviation = features.std(axis=0) + 1e-6
@@ -74,23 +67,22 @@ class RandomConvTower:
     Parameters
     ----------
     imagery : Imagery
-        What it looks at.
+        The rasters.
     scales : sequence of Scale
-        The patches it takes around a point.
+        The patches around a point.
     weights : mapping of str to float
-        How much each of :data:`GROUPS` counts in the similarity of two places; 0 leaves a group out.
+        Weight of each of :data:`satclip_train.rasters.config.GROUPS` in the similarity of two places; 0 omits a group.
     filters : int
-        Random filters per scale, 3 x 3 over all planes; two features come of each.
+        Number of random filters per scale, 3 x 3 over all planes; each yields two features.
     keep, shrinkage : int, float
-        See :meth:`Whitening.fit`; per group.
+        See :meth:`Whitening.fit`; applied to each group.
     seed : int
-        Of the filters.
+        Seed of the filters.
 
     Notes
     -----
-    Random convolutional features after Rolf et al. 2021 (MOSAIKS, doi 10.1038/s41467-021-24638-z): ReLU of filters and
-    of their negatives, averaged over the patch. ``sun`` is no image but geometry, known wherever a camera hangs: the
-    cosine of the latitude and the absolute value of its sine, on which insolation and its seasons depend.
+    The group ``random`` contains :mod:`satclip_train.random_convolutions`. The group ``sun`` is computed from the
+    latitude alone: its cosine and the absolute value of its sine, which determine insolation and its seasons.
     """
 
     def __init__(
@@ -98,7 +90,7 @@ class RandomConvTower:
         imagery: Imagery,
         *,
         scales: Sequence[Scale],
-        weights: Mapping[str, float],
+        weights: Mapping[Group, float],
         filters: int = 48,
         keep: int = 24,
         shrinkage: float = 0.1,
@@ -107,11 +99,10 @@ class RandomConvTower:
         generator = torch.Generator().manual_seed(seed)
         self.imagery = imagery
         self.scales = tuple(scales)
-        self.weights = dict(weights)
+        self.weights: dict[str, float] = dict(weights.items())
         self.keep = keep
         self.shrinkage = shrinkage
-        self.kernels = [torch.randn(filters, 8, 3, 3, generator=generator) / 72**0.5 for _ in self.scales]
-        self.kernels = [kernel - 0.7 * kernel.mean(dim=(2, 3), keepdim=True) for kernel in self.kernels]
+        self.kernels = [random_kernels(filters, 8, 3, 3, generator=generator) for _ in self.scales]
         self.biases = [0.5 * torch.randn(filters, generator=generator) for _ in self.scales]
         self.pixel_mean = torch.zeros(8)
         self.pixel_deviation = torch.ones(8)
@@ -123,7 +114,7 @@ class RandomConvTower:
         return sum(whitening.matrix.shape[1] for whitening in self.whitenings.values())
 
     def fit(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> "RandomConvTower":
-        """Learn means, variances and principal directions from a sample of places; return self."""
+        """Estimate means, variances and principal directions from a sample of places; return self."""
         rows = slice(0, 2000)
         patch = self.imagery.patches(lon[rows], lat[rows], size_km=self.scales[0].size_km, pixels=self.scales[0].pixels)
         self.pixel_mean = torch.from_numpy(patch.mean(axis=(0, 1, 2)))
@@ -135,7 +126,7 @@ class RandomConvTower:
         return self
 
     def features(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> FloatMatrix:
-        """Return what each place looks like.
+        """Return the features of each place.
 
         Parameters
         ----------
@@ -145,7 +136,7 @@ class RandomConvTower:
         Returns
         -------
         (n, dim) float32
-            The cosine of two rows says how alike two places are.
+            The cosine of two rows is the similarity of two places.
         """
         assert self.whitenings, "fit the tower first"
         raw = self.raw_features(lon, lat)
@@ -157,31 +148,29 @@ class RandomConvTower:
         self, lon: NDArray[np.float64], lat: NDArray[np.float64], *, batch_size: int = 512
     ) -> dict[str, FloatMatrix]:
         """Return the features of each group in use, before whitening: name to (n, d) float32."""
-        parts = [
-            self._describe(lon[start : start + batch_size], lat[start : start + batch_size])
+        batches = [
+            self._batch_features(lon[start : start + batch_size], lat[start : start + batch_size])
             for start in range(0, len(lon), batch_size)
         ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
-    def _describe(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> dict[str, FloatMatrix]:
+    def _batch_features(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> dict[str, FloatMatrix]:
         """Return the raw features of one batch."""
         groups: dict[str, list[Tensor]] = {name: [] for name in GROUPS if self.weights.get(name, 0.0) > 0}
         for scale, kernel, bias in zip(self.scales, self.kernels, self.biases, strict=True):
             patch = torch.from_numpy(self.imagery.patches(lon, lat, size_km=scale.size_km, pixels=scale.pixels))
-            found = patch_statistics(patch)
+            features = patch_statistics(patch)
             if "random" in groups:
-                found["random"] = self._convolve(patch, kernel, bias)
-            for name in groups.keys() & found.keys():
-                groups[name].append(found[name])
+                features["random"] = self._convolve(patch, kernel, bias)
+            for name in groups.keys() & features.keys():
+                groups[name].append(features[name])
         if "sun" in groups:
             phi = torch.from_numpy(np.deg2rad(lat).astype(np.float32))
             groups["sun"].append(torch.stack([torch.cos(phi), torch.sin(phi).abs()], dim=1))
         return {name: torch.cat(parts, dim=1).numpy() for name, parts in groups.items()}
 
     def _convolve(self, patch: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
-        """Return the mean of ReLU of each filter and of its negative."""
+        """Return two features of each filter, (n, 2 * filters)."""
         planes = ((patch - self.pixel_mean) / self.pixel_deviation).permute(0, 3, 1, 2)
         response = functional.conv2d(planes, kernel) * 3
-        positive = functional.relu(response - bias[:, None, None]).mean(dim=(2, 3))
-        negative = functional.relu(-response - bias[:, None, None]).mean(dim=(2, 3))
-        return torch.cat([positive, negative], dim=1)
+        return torch.cat(rectified_means(response, bias), dim=1)

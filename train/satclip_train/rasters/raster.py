@@ -1,4 +1,4 @@
-"""Global equirectangular rasters, and local patches of constant ground size cut out of them."""
+"""Global equirectangular rasters, and local patches of constant ground size."""
 
 import math
 from collections.abc import Sequence
@@ -16,19 +16,19 @@ from satclip_index.geo.sphere import EARTH_RADIUS_KM
 
 @dataclass(frozen=True, slots=True)
 class Raster:
-    """Several planes of the whole Earth on one equirectangular grid.
+    """Planes that cover the Earth on one equirectangular grid.
 
     Parameters
     ----------
     values : (height, width, planes) uint8
-        Column 0 begins at lon -180 and row 0 at lat 90; values belong to the centres of their pixels.
+        Column 0 begins at lon -180 and row 0 at lat 90; values are at the centers of their pixels.
     """
 
     values: NDArray[np.uint8]
 
     @property
     def pixel_km(self) -> float:
-        """Height of a pixel on the ground."""
+        """Height of a pixel on the ground, in km."""
         return math.pi * EARTH_RADIUS_KM / len(self.values)
 
     def sample(self, lon: ArrayLike, lat: ArrayLike) -> NDArray[np.float32]:
@@ -42,7 +42,7 @@ class Raster:
         Returns
         -------
         (..., planes) float32
-            In [0, 255]. The grid wraps at the antimeridian; beyond the last row the nearest one counts.
+            In [0, 255]. The grid wraps at the antimeridian; beyond the first and the last row, the nearest row is used.
         """
         height, width, planes = self.values.shape
         lon, lat = np.asarray(lon, dtype=np.float32), np.asarray(lat, dtype=np.float32)
@@ -55,8 +55,8 @@ class Raster:
         above_at, below_at = above * width, np.minimum(above + 1, height - 1) * width
         flat = self.values.reshape(height * width, planes)
 
-        def corner(at: NDArray[np.intp]) -> NDArray[np.float32]:
-            return flat.take(at, axis=0).astype(np.float32)
+        def corner(position: NDArray[np.intp]) -> NDArray[np.float32]:
+            return flat.take(position, axis=0).astype(np.float32)
 
         upper = corner(above_at + first)
         upper += east * (corner(above_at + second) - upper)
@@ -71,7 +71,7 @@ class Raster:
         Parameters
         ----------
         lon, lat : (n,) float
-            Degrees: the centres.
+            Degrees: the centers.
         size_km : float
             Edge of a patch on the ground, the same at every latitude.
         pixels : int
@@ -85,7 +85,7 @@ class Raster:
         return self.sample(*patch_grid(lon, lat, size_km=size_km, pixels=pixels))
 
     def reduced(self, factor: int) -> Self:
-        """Return the raster with pixels ``factor`` times as wide and as high, each the mean of what it covers."""
+        """Return the raster with pixels ``factor`` times as wide and as high, each the mean of the pixels it covers."""
         height, width, planes = self.values.shape
         size = (max(1, width // factor), max(1, height // factor))
         smaller = [
@@ -97,17 +97,17 @@ class Raster:
 
 @dataclass(frozen=True, slots=True)
 class Pyramid:
-    """A raster at several sizes, so that a coarse patch averages what it covers instead of picking pixels from it."""
+    """A raster at several resolutions, so that coarse patches are averages rather than single pixels."""
 
     levels: tuple[Raster, ...]
 
     @classmethod
     def build(cls, raster: Raster, factors: Sequence[int] = (2, 4, 8, 16)) -> Self:
-        """Return the pyramid of ``raster``, itself first, then reduced by each of ``factors``."""
+        """Return the pyramid of ``raster``: the raster itself, then reduced by each of ``factors``."""
         return cls((raster, *(raster.reduced(factor) for factor in factors)))
 
     def patches(self, lon: ArrayLike, lat: ArrayLike, *, size_km: float, pixels: int) -> NDArray[np.float32]:
-        """Return patches as :meth:`Raster.patches` does, from the coarsest level whose pixels are no larger."""
+        """Return patches as :meth:`Raster.patches` does, from the coarsest level with fine enough pixels."""
         step_km = size_km / pixels
         fitting = [level for level in self.levels if level.pixel_km <= step_km * 1.05]
         return (fitting or self.levels[:1])[-1].patches(lon, lat, size_km=size_km, pixels=pixels)
@@ -116,34 +116,34 @@ class Pyramid:
 def patch_grid(
     lon: ArrayLike, lat: ArrayLike, *, size_km: float, pixels: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the sample points of a square of ground around each centre.
+    """Return the sample points of a square of ground around each center.
 
     Parameters
     ----------
     lon, lat : (n,) float
-        Degrees: the centres.
+        Degrees: the centers.
     size_km : float
         Edge of the square.
     pixels : int
-        Samples along an edge; they stand at the centres of ``pixels`` equal cells.
+        Samples along an edge, at the centers of ``pixels`` equal intervals.
 
     Returns
     -------
     lon, lat : (n, pixels, pixels) float32
-        Degrees; lon in [-180, 180]. Row 0 is northernmost and column 0 westernmost, as seen from the centre.
+        Degrees; lon in [-180, 180]. Row 0 is northernmost and column 0 westernmost, as seen from the center.
 
     Notes
     -----
-    The square lies in the plane tangent to the sphere at its centre and is projected back through the Earth's centre
-    (gnomonic projection). East of a point by x km is thus about x / (R cos lat) radians of longitude, and nothing
-    special happens at the poles, where that formula has no answer. At 500 km the edge is 0.05 % short.
+    The square is in the plane tangent to the sphere at its center, and is projected onto the sphere from the center of
+    the Earth (gnomonic projection). Unlike the approximation x / (R cos lat) for a step of x km to the east, the
+    projection is well defined at the poles. At 500 km, an edge on the ground is 0.05 % short.
     """
     phi = np.deg2rad(np.atleast_1d(np.asarray(lat, dtype=np.float64))).astype(np.float32)[:, None, None]
     lon = np.atleast_1d(np.asarray(lon, dtype=np.float64))[:, None, None]
     offset = ((np.arange(pixels) + 0.5) / pixels - 0.5) * size_km / EARTH_RADIUS_KM
     east, north = (side.astype(np.float32) for side in np.meshgrid(offset, -offset))
     sin_phi, cos_phi = np.sin(phi), np.cos(phi)
-    outward = cos_phi - north * sin_phi  # away from the axis, along the centre's meridian
+    outward = cos_phi - north * sin_phi  # away from the axis, along the meridian of the center
     upward = sin_phi + north * cos_phi
     turned = np.rad2deg(np.arctan2(east, outward))
     grid_lon = (lon + turned + 180.0) % 360.0 - 180.0
@@ -157,11 +157,11 @@ def read_image(path: Path, *, mode: str, size: tuple[int, int] | None = None) ->
     Parameters
     ----------
     path : Path
-        Anything Pillow reads; twice as wide as high.
+        Any format that Pillow reads; twice as wide as high.
     mode : {"L", "RGB"}
-        Grey or colour.
+        Gray or color.
     size : (width, height), optional
-        Resampled to this if it differs.
+        The image is resampled to this size.
 
     Returns
     -------
@@ -175,8 +175,8 @@ def read_image(path: Path, *, mode: str, size: tuple[int, int] | None = None) ->
     if not path.is_file():
         raise DataError(
             f"No raster at {path}. It is one of NASA's global mosaics (Blue Marble Next Generation, its topography, or "
-            "Black Marble), equirectangular, from https://visibleearth.nasa.gov; put it there, or mend the path in the "
-            "configuration."
+            "Black Marble), equirectangular. Download it from https://visibleearth.nasa.gov, or correct the path in "
+            "the configuration."
         )
     try:
         with Image.open(path) as image:

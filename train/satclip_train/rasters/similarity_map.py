@@ -1,12 +1,12 @@
-"""What the cosine of two embeddings should mean: a linear map behind the trained network, part of its last layer."""
+"""A linear map, folded into the last layer of a trained network, that makes cosines of embeddings similarities."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.float64]
 
-_RIDGE = 1e-3  # of the regressions, in units of one observation of unit variance
-_RELATIVE_EIGENVALUE = 1e-4  # directions of less variance are not blown up beyond this
+_RIDGE = 1e-3  # penalty of the regressions, in units of one observation of unit variance
+_RELATIVE_EIGENVALUE = 1e-4  # added to variances, relative to their mean, to bound the gain of weak directions
 
 
 def similarity_map(
@@ -17,32 +17,33 @@ def similarity_map(
     nearness_share: float,
     rest_share: float,
 ) -> tuple[Matrix, NDArray[np.float64]]:
-    """Return the affine map after which inner products of embeddings are those of what can be read from them.
+    """Return the affine map after which the inner product of embeddings is that of their linear predictions.
 
     Parameters
     ----------
     embedding : (n, d) float32
-        Raw, of a sample of places.
+        Raw embeddings of a sample of places.
     looks : (n, e) float32
-        What the vision tower saw there.
+        Features of the vision tower for the same places.
     nearness : (n, f) float32
         Smooth functions of position; see :class:`satclip_train.rasters.position_bumps.PositionBumps`.
     nearness_share, rest_share : float
-        Variance given to what predicts nearness, and to all directions alike, against 1 for what predicts looks.
+        Variance of the directions that predict ``nearness``, and of all directions equally, relative to a variance of 1
+        for those that predict ``looks``.
 
     Returns
     -------
     matrix : (d, d) float64
-        Invertible, so that a linear model reads as much after as before.
+        Invertible, so that linear models predict equally well before and after the map.
     mean : (d,) float64
-        Taken off first: unlike places come out near a cosine of 0.
+        Subtracted first, so that the cosine of unrelated places is near 0.
 
     Notes
     -----
-    A contrastive loss with linear readouts leaves their directions with whatever variance training found convenient.
+    Training with a contrastive loss and linear readouts leaves the variance of their directions arbitrary.
     With z the whitened embedding and B_t the ridge regression of t on z, the map is the symmetric root of
     G = G_looks + nearness_share G_nearness + rest_share I / d, where G_t = B_t B_t' / trace(B_t B_t'). The inner
-    product of two mapped embeddings is then, up to scale, that of their predicted looks, plus a little of the others.
+    product of two mapped embeddings is then, up to scale, that of their predicted looks, plus the two weaker terms.
     """
     raw = embedding.astype(np.float64)
     mean = raw.mean(axis=0)
@@ -50,17 +51,17 @@ def similarity_map(
     whiten = (axes / np.sqrt(variance + _RELATIVE_EIGENVALUE * variance.mean())) @ axes.T
     white = (raw - mean) @ whiten
     dim = raw.shape[1]
-    wanted = _readout(white, looks) + nearness_share * _readout(white, nearness) + rest_share * np.eye(dim) / dim
-    strength, directions = np.linalg.eigh(wanted)
+    gram = _readout(white, looks) + nearness_share * _readout(white, nearness) + rest_share * np.eye(dim) / dim
+    strength, directions = np.linalg.eigh(gram)
     root = (directions * np.sqrt(np.maximum(strength, 0.0))) @ directions.T
     return whiten @ root, mean
 
 
 def _readout(white: Matrix, target: NDArray[np.float32]) -> Matrix:
-    """Return how much each pair of whitened directions says of a target together, (d, d), with a trace of 1."""
-    centred = target.astype(np.float64) - target.mean(axis=0, dtype=np.float64)
+    """Return B B' of the ridge regression B of a target on whitened embeddings, (d, d), scaled to a trace of 1."""
+    centered = target.astype(np.float64) - target.mean(axis=0, dtype=np.float64)
     rows, dim = white.shape
-    weights = np.linalg.solve(white.T @ white / rows + _RIDGE * np.eye(dim), white.T @ centred / rows)
-    together = weights @ weights.T
-    share: Matrix = together / np.trace(together)
-    return share
+    weights = np.linalg.solve(white.T @ white / rows + _RIDGE * np.eye(dim), white.T @ centered / rows)
+    gram = weights @ weights.T
+    normalized: Matrix = gram / np.trace(gram)
+    return normalized

@@ -1,4 +1,4 @@
-"""Train a location encoder: read this file from top to bottom to know how."""
+"""Training of a location encoder on global rasters; read this file from top to bottom."""
 
 import json
 import logging
@@ -28,14 +28,14 @@ from .similarity_map import similarity_map
 
 logger = logging.getLogger(__name__)
 STORED_W0 = 30.0
-"""``w0`` of the first layer of every encoder in a file; any other is folded into its weights."""
+"""``w0`` of the first layer of every saved encoder; another value is folded into the weights."""
 VALIDATION_POINTS = 4096
-SIMILARITY_SEED = 2  # the sample that the similarity is fitted to is drawn apart from the training's
+SIMILARITY_SEED = 2  # separates the sample for the similarity map from the training points
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run is: steps done and in all, the loss of this step, seconds since the first."""
+    """Progress of a run: steps done and in all, the loss of the last step, and seconds since the first."""
 
     step: int
     steps: int
@@ -54,23 +54,24 @@ def train(
     Parameters
     ----------
     config : Config, str or Path
-        What to do, or the TOML file that says it.
+        The configuration, or its TOML file.
     out : str or Path, optional
-        The ``.safetensors`` file to write; ``runs/NAME.safetensors`` by default. Metrics go beside it, as ``.json``.
+        The ``.safetensors`` file to write; ``runs/NAME.safetensors`` by default. Metrics are written beside it, to
+        ``.json``.
     progress : callable, optional
         Called with a :class:`Progress` after every step.
 
     Returns
     -------
     Path
-        The file written. Nothing is written before training has ended well.
+        The encoder. Nothing is written unless training succeeds.
 
     Raises
     ------
     ConfigError
-        If the configuration cannot be understood.
+        If the configuration is invalid.
     DataError
-        If a raster is missing or unreadable, or the loss stops being a number.
+        If a raster is missing or unreadable, or the loss becomes NaN or infinite.
     """
     config = config if isinstance(config, Config) else read_config(config)
     path = Path(out) if out is not None else Path("runs") / f"{config.name}.safetensors"
@@ -106,12 +107,12 @@ def train(
         keep=config.position.keep,
         shrinkage=config.position.shrinkage,
     ).fit(*sampler.draw(config.tower.fit_points, rng))
-    logger.info("The tower sees %d features; %.0f s so far.", tower.dim, time.perf_counter() - started)
+    logger.info("The tower computes %d features; %.0f s so far.", tower.dim, time.perf_counter() - started)
 
     with Prefetcher(fresh_batches(config, sampler, tower, bumps, rng)) as batches:
         network, losses = fit(config, batches, tower.dim, bumps.dim, progress=progress)
     encoder = Encoder(
-        folded(network, config.encoder),
+        fold_weights(network, config.encoder),
         Hyperparameters(
             legendre_polys=config.encoder.legendre_polys,
             capacity=config.encoder.capacity,
@@ -120,7 +121,7 @@ def train(
         ),
         name=config.name,
     )
-    encoder = aligned(encoder, config, sampler, tower)
+    encoder = apply_similarity_map(encoder, config, sampler, tower)
 
     lon, lat = sampler.draw(
         VALIDATION_POINTS,
@@ -154,16 +155,16 @@ def fit(
     *,
     progress: ProgressCallback | None = None,
 ) -> tuple[Siren, list[float]]:
-    """Return a trained network, not yet folded, and the loss of every step.
+    """Return a trained network, not folded yet, and the loss of every step.
 
     Parameters
     ----------
     config : Config
-        The geometry, the optimisation and the seed.
+        ``encoder``, ``training`` and ``seed`` are used.
     batches : iterator of Batch
         At least ``config.training.steps`` of them.
     dim_features, dim_position : int
-        Width of the tower's features, and of the functions of position.
+        Width of the features of the tower, and of the functions of position.
     progress : callable, optional
         Called with a :class:`Progress` after every step.
 
@@ -175,14 +176,7 @@ def fit(
     shape, plan = config.encoder, config.training
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = Siren(
-            shape.legendre_polys**2,
-            shape.capacity,
-            shape.num_hidden_layers,
-            shape.embed_dim,
-            dropout=shape.dropout,
-            w0_first=shape.w0,
-        )
+        network = _make_siren(shape, dropout=shape.dropout, w0_first=shape.w0)
         head = ContrastiveHead(dim_features, shape.embed_dim, dim_position)
         optimizer = torch.optim.AdamW(parameter_groups(network, head, plan.weight_decay), lr=plan.learning_rate)
         losses, started = [], time.perf_counter()
@@ -214,7 +208,7 @@ def fit(
 
 
 def learning_rate(step: int, plan: TrainingConfig) -> float:
-    """Return the rate of a step: a linear warm-up, then half a cosine down to a hundredth."""
+    """Return the learning rate of a step: a linear warm-up, then half a cosine down to a hundredth."""
     if step < plan.warmup_steps:
         return plan.learning_rate * (step + 1) / plan.warmup_steps
     done = (step - plan.warmup_steps) / max(1, plan.steps - plan.warmup_steps)
@@ -222,7 +216,7 @@ def learning_rate(step: int, plan: TrainingConfig) -> float:
 
 
 def parameter_groups(network: Siren, head: ContrastiveHead, weight_decay: float) -> list[dict[str, object]]:
-    """Return the parameters in two groups: matrices, which decay, and biases and the logit scale, which do not."""
+    """Return the parameters in two groups: matrices, with weight decay, and biases and the logit scale, without."""
     parameters = [*network.parameters(), *head.parameters()]
     return [
         {"params": [item for item in parameters if item.ndim > 1], "weight_decay": weight_decay},
@@ -230,9 +224,20 @@ def parameter_groups(network: Siren, head: ContrastiveHead, weight_decay: float)
     ]
 
 
-def folded(network: Siren, shape: EncoderConfig) -> Siren:
-    """Return the network with ``w0`` and the degree weights inside its first layer, as files hold it."""
-    plain = Siren(shape.legendre_polys**2, shape.capacity, shape.num_hidden_layers, shape.embed_dim)
+def _make_siren(shape: EncoderConfig, *, dropout: float = 0.0, w0_first: float = STORED_W0) -> Siren:
+    return Siren(
+        shape.legendre_polys**2,
+        shape.capacity,
+        shape.num_hidden_layers,
+        shape.embed_dim,
+        dropout=dropout,
+        w0_first=w0_first,
+    )
+
+
+def fold_weights(network: Siren, shape: EncoderConfig) -> Siren:
+    """Return the network with ``w0`` and the degree weights folded into its first layer, as it is saved."""
+    plain = _make_siren(shape)
     state = {key: value.detach().clone() for key, value in network.state_dict().items()}
     state["layers.0.weight"] *= degree_weights(shape) * (shape.w0 / STORED_W0)
     state["layers.0.bias"] *= shape.w0 / STORED_W0
@@ -240,8 +245,8 @@ def folded(network: Siren, shape: EncoderConfig) -> Siren:
     return plain
 
 
-def aligned(encoder: Encoder, config: Config, sampler: PointSampler, tower: RandomConvTower) -> Encoder:
-    """Return the encoder with cosines that mean looks, by a linear map folded into its last layer."""
+def apply_similarity_map(encoder: Encoder, config: Config, sampler: PointSampler, tower: RandomConvTower) -> Encoder:
+    """Return the encoder with the similarity map folded into its last layer."""
     plan, rng = config.similarity, np.random.default_rng([config.seed, SIMILARITY_SEED])
     anchors = sampler.draw(config.position.anchors, rng)
     bumps = PositionBumps(*anchors, widths_km=[plan.nearness_km])
@@ -257,7 +262,6 @@ def aligned(encoder: Encoder, config: Config, sampler: PointSampler, tower: Rand
     weight, bias = (state[f"last_layer.{part}"].double().numpy() for part in ("weight", "bias"))
     state["last_layer.weight"] = torch.from_numpy(matrix.T @ weight).float()
     state["last_layer.bias"] = torch.from_numpy((bias - mean) @ matrix).float()
-    p = encoder.hyperparameters
-    network = Siren(p.legendre_polys**2, p.capacity, p.num_hidden_layers, p.embed_dim)
+    network = _make_siren(config.encoder)
     network.load_state_dict(state)
-    return Encoder(network, p, name=encoder.name)
+    return Encoder(network, encoder.hyperparameters, name=encoder.name)

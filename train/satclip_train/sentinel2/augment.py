@@ -1,4 +1,4 @@
-"""The views of a tile that training contrasts: reflectance, crops, flips and blur, on the tiles' own device."""
+"""Augmented views of tiles: reflectance, crops, flips and blur, computed on the device of the tiles."""
 
 import warnings
 from typing import Any
@@ -11,23 +11,24 @@ from satclip_index.errors import require_extra
 
 from .tiles import B10_INDEX, REFLECTANCE_SCALE
 
-JITTER_DEG = 0.01
-"""How far a point may move, as in the released loader."""
+JITTER_DEGREES = 0.01
+"""Maximum displacement of a point, as in the released loader."""
 BLUR_PIXELS = 3
 BLUR_SIGMA = (0.1, 2.0)
 AUGMENTATION = f"random crop, flips 0.5, blur {BLUR_PIXELS} sigma {BLUR_SIGMA[0]:g}-{BLUR_SIGMA[1]:g}"
-"""What identifies these views, for the fingerprint of a cache; how large a crop is follows from the tower."""
+"""Identifies these views in the fingerprint of a cache; the size of the crop depends on the tower."""
 
 
 def reflectance(pixels: Tensor, *, offset: int = 0) -> Tensor:
-    """Return tiles as the towers take them: with zeros where level 1C has B10.
+    """Return the reflectance of tiles, with zeros for band B10, which the towers expect from level 1C.
 
     Parameters
     ----------
     pixels : (..., 12, height, width) uint16
         Bands in the order of :data:`satclip_train.sentinel2.tiles.BANDS`.
     offset : int
-        Subtracted first, down to 0: 1000 for images of processing baseline 04.00 and later that were not harmonised.
+        Subtracted first, and the result is clipped at 0. It is 1000 for images of processing baseline 04.00 and later
+        that were not harmonized.
 
     Returns
     -------
@@ -47,12 +48,12 @@ class Views(nn.Module):
     Parameters
     ----------
     crop : int
-        Pixels a side of a view.
+        Edge of a view, in pixels.
 
     Notes
     -----
     The released recipe (microsoft/satclip, transforms.py): RandomCrop, both flips at probability 1/2, GaussianBlur(3).
-    Draws come from torch's generator of the CPU, whatever the device.
+    Random draws use torch's CPU generator on every device.
     """
 
     def __init__(self, crop: int) -> None:
@@ -74,29 +75,29 @@ class Views(nn.Module):
         return out
 
 
-def middle(images: Tensor, crop: int) -> Tensor:
-    """Return the middle (..., crop, crop) of images: the one view that validation takes."""
+def center_crop(images: Tensor, crop: int) -> Tensor:
+    """Return the centers of images, (..., crop, crop), which validation uses."""
     top, left = (images.shape[-2] - crop) // 2, (images.shape[-1] - crop) // 2
     return images[..., top : top + crop, left : left + crop]
 
 
-def jitter(lon: Tensor, lat: Tensor, *, degrees: float = JITTER_DEG) -> tuple[Tensor, Tensor]:
-    """Return points moved by up to some degrees each way; longitudes wrap, latitudes stop at the poles.
+def jitter(lon: Tensor, lat: Tensor, *, degrees: float = JITTER_DEGREES) -> tuple[Tensor, Tensor]:
+    """Return points displaced by up to ``degrees`` in both axes; longitudes wrap, latitudes are clipped at the poles.
 
-    The draws are made on the CPU, so that every device moves a point alike.
+    Random draws use the CPU, so that the displacements are the same on every device.
     """
-    moves = (torch.rand((2, *lon.shape), dtype=torch.float64) * 2 - 1).to(lon.device) * degrees
-    return (lon + moves[0] + 180) % 360 - 180, (lat + moves[1]).clamp(-90, 90)
+    displacement = (torch.rand((2, *lon.shape), dtype=torch.float64) * 2 - 1).to(lon.device) * degrees
+    return (lon + displacement[0] + 180) % 360 - 180, (lat + displacement[1]).clamp(-90, 90)
 
 
-def draw_seed(*key: int) -> int:
-    """Return a seed for torch that depends on every number of the key: run, purpose, epoch, batch, process."""
+def derive_seed(*key: int) -> int:
+    """Return a seed for torch, derived from all numbers of the key, such as run, purpose, epoch, batch and process."""
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _kornia() -> Any:
     with require_extra("kornia", "train"), warnings.catch_warnings():
-        # kornia compiles functions with torch.jit, which torch 2.13 calls deprecated; nothing of ours uses them.
+        # kornia compiles functions with torch.jit, which torch 2.13 deprecates; this package does not use them.
         warnings.simplefilter("ignore", DeprecationWarning)
         import kornia
     return kornia

@@ -1,4 +1,4 @@
-"""The tiles that cannot be used: each told of once, and too many of them refused."""
+"""A record of tiles that cannot be used, with a limit on their share."""
 
 import logging
 from dataclasses import dataclass, field
@@ -14,28 +14,30 @@ class BadTileError(DataError):
 
 @dataclass(slots=True)
 class BadTiles:
-    """The tiles left out, each told of once.
+    """The tiles left out; a warning is logged once for each.
 
     Parameters
     ----------
     total : int
-        How many tiles the table names.
+        Number of tiles in the table.
     max_share : float
-        Above this share of bad tiles, :meth:`check` refuses to go on.
-    report : bool
-        Whether each is warned of.
+        Above this share of bad tiles, :meth:`check` raises DataError.
+    warn : bool
+        Whether to log warnings.
+    reasons : dict of str to str
+        By file name, the kind of problem and its details, such as ``size: 64 x 64 pixels``.
     """
 
     total: int
     max_share: float = 0.05
-    report: bool = True
+    warn: bool = True
     reasons: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, reason: str) -> None:
-        """Note a bad tile, and warn of it the first time."""
+        """Record a bad tile; log a warning the first time."""
         if name not in self.reasons:
             self.reasons[name] = reason
-            if self.report:
+            if self.warn:
                 logger.warning("Tile %s is left out: %s.", name, reason)
 
     def check(self) -> None:
@@ -44,11 +46,11 @@ class BadTiles:
             name, reason = next(iter(self.reasons.items()))
             raise DataError(
                 f"{len(self.reasons)} of {self.total} tiles are unusable, more than the {self.max_share:.0%} allowed; "
-                f"first is {name}: {reason}. Mend the data, or raise data.max_bad_share."
+                f"first is {name}: {reason}. Repair the data, or raise data.max_bad_share."
             )
 
     def summary(self) -> str:
-        """Return one line: how many tiles are used, and how many were left out for which kinds of reasons."""
+        """Return one line: how many tiles are used, and how many were left out by kind of problem."""
         kinds: dict[str, int] = {}
         for reason in self.reasons.values():
             kind = reason.split(":")[0]

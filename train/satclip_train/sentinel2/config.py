@@ -1,36 +1,33 @@
-"""The configuration of a run on Sentinel-2 tiles: frozen dataclasses, read from TOML."""
+"""The configuration of a run on Sentinel-2 tiles, read from TOML."""
 
 import dataclasses
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, Self, get_args
 
-from satclip_index.encoder.spherical_harmonics import CONVENTIONS
-from satclip_index.errors import ConfigError, DataError
+from satclip_index.encoder.spherical_harmonics import Convention
+from satclip_index.errors import DataError
 
-from ..toml_config import _build, read_toml
-from .splits import SPLITS
+from ..toml_config import Count, CountOrZero, NonNegative, Positive, Share, read_section, read_toml, rule, section
 
-LOSSES = ("clip", "soft", "siglip")
-SCHEDULES = ("constant", "cosine")
-PRECISIONS = ("32", "bf16", "16")
-LOGS = ("csv", "tensorboard", "none")
+Loss = Literal["clip", "soft", "siglip"]
+LOSSES: tuple[Loss, ...] = get_args(Loss)
 
 
-@dataclass(frozen=True, slots=True)
+@section
 class TilesConfig:
     """Where the tiles are and which are held out; relative paths start at the configuration file."""
 
     tiles: str
     table: str = ""  # index.csv beside the tiles, if empty
-    offset: int = 0  # 1000 for images that were not harmonised
-    max_bad_share: float = 0.05
-    split: str = "random"
-    validation_share: float = 0.1
-    block_degrees: float = 10.0
-    workers: int = 0  # processes that read tiles
+    offset: CountOrZero = 0  # 1000 for images that were not harmonized
+    max_bad_share: Share = 0.05
+    split: Literal["random", "blocked"] = "random"
+    validation_share: Share = 0.1
+    block_degrees: Positive = 10.0
+    workers: CountOrZero = 0  # processes that read tiles
 
 
-@dataclass(frozen=True, slots=True)
+@section
 class VisionConfig:
     """The frozen tower; see :func:`satclip_train.sentinel2.vision_towers.load_tower`."""
 
@@ -38,131 +35,84 @@ class VisionConfig:
     weights: str = "moco"  # or none, or a file
 
 
-@dataclass(frozen=True, slots=True)
+@section
 class CacheConfig:
     """The features of the frozen tower, computed once; an empty folder means training end to end."""
 
     folder: str = ""
-    views: int = 8
-    shard_tiles: int = 1024
-    batch_size: int = 64
-    dtype: str = "float16"
+    views: Count = 8
+    shard_tiles: Count = 1024
+    batch_size: Count = 64
+    dtype: Literal["float16", "float32"] = "float16"
 
 
-@dataclass(frozen=True, slots=True)
+@section
 class LocationConfig:
-    """The location encoder, by the names of the released checkpoints."""
+    """The location encoder; the fields have the names of the released checkpoints."""
 
-    legendre_polys: int = 10
-    harmonics_calculation: str = "analytic"
-    capacity: int = 512
-    num_hidden_layers: int = 2
-    embed_dim: int = 256
-    dropout: float = 0.5
+    legendre_polys: Count = 10
+    harmonics_calculation: Convention = "analytic"
+    capacity: Count = 512
+    num_hidden_layers: Count = 2
+    embed_dim: Count = 256
+    dropout: Share = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@section
 class OptimConfig:
-    """The optimisation; the defaults are the released recipe.
+    """The optimization; the defaults are the released recipe.
 
-    ``batch_size`` counts the pairs that compete, over all devices together.
+    ``batch_size`` counts the pairs that are contrasted with each other, over all devices together.
     """
 
-    loss: str = "clip"
-    temperature: float = 0.1  # of soft targets
-    batch_size: int = 512
-    accumulate: int = 16
-    max_epochs: int = 500
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.01
-    schedule: str = "constant"
-    warmup_steps: int = 0
-    clip_norm: float = 0.0  # 0: gradients are not clipped
-    patience: int = 0  # epochs without a better val_loss before stopping; 0: never
-    jitter_degrees: float = 0.01
+    loss: Loss = "clip"
+    temperature: NonNegative = 0.1  # of soft targets
+    batch_size: Count = 512
+    accumulate: Count = 16
+    max_epochs: Count = 500
+    learning_rate: Positive = 1e-4
+    weight_decay: NonNegative = 0.01
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_steps: CountOrZero = 0
+    clip_norm: NonNegative = 0.0  # 0: gradients are not clipped
+    patience: CountOrZero = 0  # epochs without a lower val_loss before stopping; 0: never
+    jitter_degrees: NonNegative = 0.01
 
 
-@dataclass(frozen=True, slots=True)
+@section
 class MachineConfig:
-    """Where and how it runs."""
+    """The devices, the precision and the log."""
 
     accelerator: str = "auto"
-    devices: int = 1
-    precision: str = "32"
-    log: str = "csv"
+    devices: Count = 1
+    precision: Literal["32", "bf16", "16"] = "32"
+    log: Literal["csv", "tensorboard", "none"] = "csv"
 
 
-@dataclass(frozen=True, slots=True)
+@section
 class S2Config:
-    """Everything a run on tiles depends on."""
+    """Everything that a run on tiles depends on."""
 
     name: str
     data: TilesConfig
     tower: VisionConfig = VisionConfig()
     cache: CacheConfig = CacheConfig()
-    encoder: LocationConfig = field(default_factory=LocationConfig)
+    encoder: LocationConfig = LocationConfig()
     training: OptimConfig = OptimConfig()
     machine: MachineConfig = MachineConfig()
-    seed: int = 0
+    seed: CountOrZero = 0
 
-    def __post_init__(self) -> None:
-        training = self.training
-        for key, value, known in (
-            ("data.split", self.data.split, SPLITS),
-            ("cache.dtype", self.cache.dtype, ("float16", "float32")),
-            ("encoder.harmonics_calculation", self.encoder.harmonics_calculation, CONVENTIONS),
-            ("training.loss", training.loss, LOSSES),
-            ("training.schedule", training.schedule, SCHEDULES),
-            ("machine.precision", self.machine.precision, PRECISIONS),
-            ("machine.log", self.machine.log, LOGS),
-        ):
-            if value not in known:
-                raise ConfigError(f"{key} is {value!r}; expected {', '.join(known[:-1])} or {known[-1]}.")
-        at_least_one = {
-            **{f"cache.{name}": getattr(self.cache, name) for name in ("views", "shard_tiles", "batch_size")},
-            **{f"encoder.{name}": getattr(self.encoder, name) for name in _WHOLE},
-            **{f"training.{name}": getattr(training, name) for name in ("batch_size", "accumulate", "max_epochs")},
-            **{f"machine.{name}": getattr(self.machine, name) for name in ("devices",)},
-        }
-        for key, value in at_least_one.items():
-            if value < 1:
-                raise ConfigError(f"{key} is {value}; expected at least 1.")
-        shares = {
-            "data.validation_share": self.data.validation_share,
-            "data.max_bad_share": self.data.max_bad_share,
-            "encoder.dropout": self.encoder.dropout,
-        }
-        for key, share in shares.items():
-            if not 0 <= share < 1:
-                raise ConfigError(f"{key} is {share:g}; expected a share of at least 0 and less than 1.")
-        for key, amount, positive in (
-            ("data.block_degrees", self.data.block_degrees, True),
-            ("training.learning_rate", training.learning_rate, True),
-            ("training.temperature", training.temperature, False),
-            ("training.weight_decay", training.weight_decay, False),
-            ("training.warmup_steps", training.warmup_steps, False),
-            ("training.clip_norm", training.clip_norm, False),
-            ("training.patience", training.patience, False),
-            ("training.jitter_degrees", training.jitter_degrees, False),
-            ("data.workers", self.data.workers, False),
-            ("data.offset", self.data.offset, False),
-            ("seed", self.seed, False),
-        ):
-            if not (amount > 0 if positive else amount >= 0):
-                raise ConfigError(f"{key} is {amount:g}; expected {'more than' if positive else 'at least'} 0.")
-        if training.batch_size < 2 * self.machine.devices:
-            raise ConfigError(
-                f"training.batch_size is {training.batch_size} over {self.machine.devices} devices; expected at least "
-                "2 pairs on each."
-            )
+    @rule
+    def _check_batch_size(self) -> Self:
+        size, devices = self.training.batch_size, self.machine.devices
+        if size < 2 * devices:
+            raise ValueError(f"training.batch_size is {size} over {devices} devices; expected at least 2 pairs on each")
+        return self
 
     @property
     def from_cache(self) -> bool:
-        """Whether the run takes its features from a cache."""
+        """Whether the run reads features from a cache."""
         return bool(self.cache.folder)
-
-
-_WHOLE = ("legendre_polys", "capacity", "num_hidden_layers", "embed_dim")
 
 
 def is_tiles_config(path: str | Path) -> bool:
@@ -179,28 +129,25 @@ def read_s2_config(path: str | Path, *, vision_weights: Path | None = None) -> S
     path : str or Path
         Its tables and keys are the fields of :class:`S2Config`.
     vision_weights : Path, optional
-        A file that takes the place of ``tower.weights``.
+        A file of weights to use instead of ``tower.weights``.
 
     Returns
     -------
     S2Config
-        With paths made absolute.
+        With absolute paths.
 
     Raises
     ------
     ConfigError
-        If the file is missing or not TOML, or a key is unknown, missing, or of the wrong type; the key is named.
+        If the file is missing or not TOML, or a key is unknown, missing, of the wrong type or out of range. Each
+        mistake is listed with its key, its value and what was expected.
     DataError
-        If there are no such vision weights.
+        If ``vision_weights`` is missing.
     """
-    values = read_toml(path)
-    try:
-        config = _build(S2Config, values, "")
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+    config = read_section(path, S2Config)
     folder = Path(path).resolve().parent
 
-    def located(text: str) -> str:
+    def absolute(text: str) -> str:
         return str(folder / Path(text).expanduser()) if text else ""
 
     weights = config.tower.weights
@@ -209,10 +156,10 @@ def read_s2_config(path: str | Path, *, vision_weights: Path | None = None) -> S
             raise DataError(f"No vision weights at {vision_weights}.")
         weights = str(vision_weights.resolve())
     elif weights not in ("moco", "none"):
-        weights = located(weights)
+        weights = absolute(weights)
     return dataclasses.replace(
         config,
-        data=dataclasses.replace(config.data, tiles=located(config.data.tiles), table=located(config.data.table)),
+        data=dataclasses.replace(config.data, tiles=absolute(config.data.tiles), table=absolute(config.data.table)),
         tower=dataclasses.replace(config.tower, weights=weights),
-        cache=dataclasses.replace(config.cache, folder=located(config.cache.folder)),
+        cache=dataclasses.replace(config.cache, folder=absolute(config.cache.folder)),
     )

@@ -1,4 +1,4 @@
-"""Batches of tiles, or of their cached features, for Lightning; what comes next follows from seed and epoch alone."""
+"""Batches of tiles or of cached features for Lightning, in an order that depends only on the seed and the epoch."""
 
 import json
 import logging
@@ -22,10 +22,10 @@ from .splits import validation_mask
 from .tiles import Tiles
 
 logger = logging.getLogger(__name__)
-CHECKED = "tiles.json"
+TILES_RECORD = "tiles.json"
 LAST = "last.ckpt"
 _SHUFFLE_STREAM = 0x53485546
-_MOST_THREADS = 8
+_MAX_THREADS = 8
 
 Batch = dict[str, Any]
 """``rows`` (n,) int64; ``lon, lat`` (n,) float64; ``images`` (n, 12, h, w) uint16 or ``features`` (n, d) float32."""
@@ -33,31 +33,31 @@ Batch = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """The tiles of one batch, and which cached view of each; no views mean the plain one."""
+    """The tiles of one batch, and the cached view of each; the plain view if ``views`` is None."""
 
     rows: NDArray[np.int64]
     views: NDArray[np.int64] | None
 
 
 class Draws(Sampler[Draw]):
-    """The batches of one epoch, and of them the share of one process.
+    """The batches of one epoch, restricted to the share of one process.
 
     Parameters
     ----------
     rows : (n,) int64
         The tiles to draw from.
     batch_size : int
-        Of all processes together. An epoch is divided into batches of this size, or a little less, all of them alike:
-        the last is never a small remainder. A batch gives every process the same number of tiles, so that up to
-        ``world - 1`` tiles of it may be left out.
+        Maximum over all processes together. An epoch is divided into batches of nearly equal size, so that the last one
+        is not a small remainder. Every process gets the same number of tiles of a batch, so up to ``world - 1`` tiles
+        of it are left out.
     seed : int
-        Of the run.
+        Seed of the run.
     shuffle : bool
-        Whether the order changes with the epoch, as training wants, or is that of ``rows``.
+        Whether to shuffle in each epoch, as for training, or to keep the order of ``rows``.
     views : int
-        Cached views to draw from; 0 for the plain one.
+        Number of cached views to draw from; 0 for the plain view.
     rank, world : int
-        This process, and their number.
+        Rank of this process, and number of processes.
     """
 
     def __init__(
@@ -80,21 +80,21 @@ class Draws(Sampler[Draw]):
         return self._batches
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; Lightning calls this."""
+        """Set the epoch; called by Lightning."""
         self._epoch = epoch
 
     def __iter__(self) -> Iterator[Draw]:
         rng = np.random.default_rng([self._seed, _SHUFFLE_STREAM, self._epoch])
         order = rng.permutation(self._rows) if self._shuffle else self._rows
         views = rng.integers(self._views, size=order.size) if self._views else None
-        for at in np.array_split(np.arange(order.size), self._batches):
-            share = at.size // self._world
-            mine = at[self._rank * share : (self._rank + 1) * share]
+        for batch in np.array_split(np.arange(order.size), self._batches):
+            share = batch.size // self._world
+            mine = batch[self._rank * share : (self._rank + 1) * share]
             yield Draw(order[mine], None if views is None else views[mine])
 
 
 class TileBatches(Dataset[Batch]):
-    """Batches of pixels, read when they are wanted."""
+    """Batches of pixels, read on demand."""
 
     def __init__(self, tiles: Tiles) -> None:
         self._tiles = tiles
@@ -103,7 +103,7 @@ class TileBatches(Dataset[Batch]):
         try:
             images = np.stack([self._tiles.read(int(row)) for row in draw.rows])
         except BadTileError as error:
-            raise DataError(f"A tile that could be read when the run began no longer can: {error}.") from None
+            raise DataError(f"A tile can no longer be read, although it could when the run started: {error}.") from None
         return {
             "rows": draw.rows,
             "lon": self._tiles.lon[draw.rows],
@@ -113,7 +113,7 @@ class TileBatches(Dataset[Batch]):
 
 
 class CachedBatches(Dataset[Batch]):
-    """Batches of features."""
+    """Batches of cached features."""
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
@@ -128,7 +128,7 @@ class CachedBatches(Dataset[Batch]):
 
 
 class _Data(LightningDataModule):
-    """What both sources share: the split and the loaders."""
+    """Split and loaders of both kinds of sources."""
 
     names: list[str]
     left_out: str
@@ -139,7 +139,7 @@ class _Data(LightningDataModule):
         self.validation = np.zeros(0, dtype=np.bool_)
 
     def split(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> None:
-        """Choose what is held out."""
+        """Select the tiles that are held out."""
         data = self.config.data
         self.validation = validation_mask(
             lon,
@@ -149,11 +149,11 @@ class _Data(LightningDataModule):
             block_degrees=data.block_degrees,
             seed=self.config.seed,
         )
-        if (least := 2 * self.config.machine.devices) > (found := int((~self.validation).sum())):
-            raise DataError(f"{found} tiles are left to train on; expected at least {least}.")
+        if (minimum := 2 * self.config.machine.devices) > (count := int((~self.validation).sum())):
+            raise DataError(f"{count} tiles are left to train on; expected at least {minimum}.")
 
     def loader(self, source: Dataset[Batch], *, held_out: bool, views: int = 0, workers: int = 0) -> DataLoader[Batch]:
-        """Return the batches of one side of the split."""
+        """Return the batches of the training tiles, or of the held-out ones."""
         draws = Draws(
             np.flatnonzero(self.validation == held_out),
             self.config.training.batch_size,
@@ -163,70 +163,70 @@ class _Data(LightningDataModule):
             rank=self.trainer.global_rank if self.trainer else 0,
             world=self.trainer.world_size if self.trainer else 1,
         )
-        # Each "sample" is a whole batch, so torch must not make batches of them.
+        # Each sample is a whole batch, so torch must not combine samples into batches.
         return DataLoader(
             source, sampler=draws, batch_size=None, num_workers=workers, persistent_workers=workers > 0 and not held_out
         )
 
 
 class TilesData(_Data):
-    """Tiles, end to end: every one is tried before training begins, once, and the bad ones are left out.
+    """Tiles, for training end to end. All are read once before training, and bad ones are left out.
 
     Parameters
     ----------
     config : S2Config
-        The run.
+        The configuration of the run.
     folder : Path
-        Of the run; what was found bad is recorded there.
+        Folder of the run; bad tiles are recorded there.
     """
 
     tiles: Tiles
 
     def __init__(self, config: S2Config, folder: Path) -> None:
         super().__init__(config)
-        self._record = folder / CHECKED
+        self._record = folder / TILES_RECORD
 
     def prepare_data(self) -> None:
-        """Try every tile, in one process, unless that was done before."""
+        """Read all tiles, in one process, unless there is a record of it."""
         tiles = tiles_of(self.config)
         fingerprint = tiles.fingerprint()
         if self._recorded(fingerprint) is not None:
             return
         if self._record.exists() and (self._record.parent / LAST).exists():
             raise DataError(
-                f"The tiles of {self.config.data.tiles} are no longer those that the run in {self._record.parent} "
-                "began with. Put them back, or begin another with -o."
+                f"The tiles in {self.config.data.tiles} have changed since the run in {self._record.parent} started. "
+                "Restore them, or start another run with -o."
             )
-        logger.info("Trying %d tiles.", len(tiles))
-        sound = set(tiles.sound(threads=min(_MOST_THREADS, os.cpu_count() or 1)).names)
+        logger.info("Reading %d tiles.", len(tiles))
+        readable = set(tiles.readable(threads=min(_MAX_THREADS, os.cpu_count() or 1)).names)
         self._record.parent.mkdir(parents=True, exist_ok=True)
-        unread = {name: tiles.bad.reasons[name] for name in tiles.names if name not in sound}
-        write_json(self._record, {"fingerprint": fingerprint, "bad": unread})
+        unreadable = {name: tiles.bad.reasons[name] for name in tiles.names if name not in readable}
+        write_json(self._record, {"fingerprint": fingerprint, "bad": unreadable})
 
     def setup(self, stage: str) -> None:
-        """Take the sound tiles, and split them."""
-        tiles = tiles_of(self.config, report=False)
-        unread = self._recorded(tiles.fingerprint())
-        if unread is None:
-            raise DataError(f"{self.config.data.tiles} changed while the run began. Start it again.")
-        tiles.bad.reasons |= unread
+        """Open the tiles that can be read, and split them."""
+        tiles = tiles_of(self.config, warn=False)
+        unreadable = self._recorded(tiles.fingerprint())
+        if unreadable is None:
+            raise DataError(f"{self.config.data.tiles} changed while the run was starting. Start it again.")
+        tiles.bad.reasons |= unreadable
         tiles.bad.check()
-        self.tiles = tiles.take([row for row, name in enumerate(tiles.names) if name not in unread])
+        self.tiles = tiles.take([row for row, name in enumerate(tiles.names) if name not in unreadable])
         self.names, self.left_out = self.tiles.names, tiles.bad.summary()
         self.split(self.tiles.lon, self.tiles.lat)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Return shuffled batches."""
+        """Return batches of training tiles, shuffled."""
         return self.loader(TileBatches(self.tiles), held_out=False, workers=self.config.data.workers)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
-        """Return the held-out tiles."""
+        """Return batches of held-out tiles."""
         if not self.validation.any():
             return []
         return self.loader(TileBatches(self.tiles), held_out=True, workers=self.config.data.workers)
 
     def _recorded(self, fingerprint: str) -> dict[str, str] | None:
-        """Return the bad tiles found before among the same tiles."""
+        """Return the recorded bad tiles, or None if there is no record of these tiles."""
         try:
             record = json.loads(self._record.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -235,7 +235,7 @@ class TilesData(_Data):
 
 
 class CachedData(_Data):
-    """Features of tiles, from a cache."""
+    """Cached features of tiles."""
 
     cache: Cache
 
@@ -246,9 +246,9 @@ class CachedData(_Data):
         self.split(self.cache.lon, self.cache.lat)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Return shuffled batches, each tile in a view drawn anew."""
+        """Return batches of training tiles, shuffled, each tile in a random view."""
         return self.loader(CachedBatches(self.cache), held_out=False, views=self.cache.views)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
-        """Return the held-out tiles, in their plain view."""
+        """Return batches of held-out tiles in their plain view."""
         return self.loader(CachedBatches(self.cache), held_out=True) if self.validation.any() else []

@@ -1,4 +1,4 @@
-"""The feature cache: what the frozen tower saw in several views of each tile, on disk."""
+"""The feature cache: features of several views of each tile by the frozen tower, on disk."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What the features of a cache depend on."""
+    """Everything that the features of a cache depend on."""
 
     data: str
     offset: int
@@ -38,22 +38,22 @@ class Fingerprint:
     seed: int
 
     def differences(self, other: dict[str, Any]) -> list[str]:
-        """Return the names of what differs."""
+        """Return the names of the fields that differ."""
         return [name for name, value in asdict(self).items() if other.get(name) != value]
 
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """Features in shards that are mapped into memory; make one with :func:`open_cache`.
+    """Features in shards, mapped into memory; created by :func:`open_cache`.
 
     Attributes
     ----------
     names : list of str
-        Of the tiles.
+        File names of the tiles.
     lon, lat : (n,) float64
         Degrees.
     head_name : str
-        Where the tower has its last layer.
+        Name of the last layer of the tower.
     left_out : str
         The summary of bad tiles.
     """
@@ -72,7 +72,7 @@ class Cache:
 
     @property
     def views(self) -> int:
-        """Augmented views of each tile."""
+        """Number of augmented views of each tile."""
         return int(self._views[0].shape[1])
 
     @property
@@ -81,63 +81,65 @@ class Cache:
         return int(self._views[0].shape[2])
 
     def features(self, rows: NDArray[np.int64], views: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
-        """Return one view of each tile, (n, dim_features) float32; the plain one where no views are named."""
+        """Return one view of each tile, (n, dim_features) float32; the plain view unless ``views`` is given."""
         out = np.empty((rows.size, self.dim_features), dtype=np.float32)
         shard = np.searchsorted(self._starts, rows, side="right") - 1
         for number in np.unique(shard):
-            at = np.flatnonzero(shard == number)
-            local = rows[at] - self._starts[number]
-            out[at] = self._plain[number][local] if views is None else self._views[number][local, views[at]]
+            positions = np.flatnonzero(shard == number)
+            local = rows[positions] - self._starts[number]
+            out[positions] = (
+                self._plain[number][local] if views is None else self._views[number][local, views[positions]]
+            )
         return out
 
 
 def open_cache(config: S2Config) -> Cache:
-    """Return the finished cache that a configuration names.
+    """Return the finished cache of a configuration.
 
-    The tiles need not be at hand; where they are not, what was cached is trusted to be of the same data.
+    The tiles need not be available. Without them, the cache is assumed to be of the same data.
 
     Raises
     ------
     DataError
-        If there is none, it is not finished, or it was made of something else; what differs is named.
+        If the cache is missing, unfinished, or was computed from other inputs; the message names them.
     """
     folder = Path(config.cache.folder)
     if not (folder / MANIFEST).exists():
-        raise DataError(f"No feature cache at {folder}. Make it: satclip-index train features CONFIG")
+        raise DataError(f"No feature cache at {folder}. Compute it: satclip-index train features CONFIG")
     manifest = read_manifest(folder)
-    made = manifest["fingerprint"]
-    tiles = tiles_of(config, report=False) if Path(config.data.tiles).exists() else None
-    wanted = fingerprint_of(config, tiles)
+    stored = manifest["fingerprint"]
+    tiles = tiles_of(config, warn=False) if Path(config.data.tiles).exists() else None
+    expected = fingerprint_of(config, tiles)
     if tiles is None:
-        logger.warning("%s is not here, so whether the cache is of these tiles cannot be checked.", config.data.tiles)
-        wanted = Fingerprint(**(asdict(wanted) | {"data": str(made.get("data"))}))
-    refuse_stale(folder, manifest, wanted)
+        logger.warning("%s is missing, so the cache cannot be checked against its tiles.", config.data.tiles)
+        expected = Fingerprint(**(asdict(expected) | {"data": str(stored.get("data"))}))
+    refuse_stale(folder, manifest, expected)
     if not manifest["complete"]:
-        raise DataError(f"The feature cache at {folder} is not finished. Go on: satclip-index train features CONFIG")
+        raise DataError(f"The feature cache at {folder} is not finished. Resume: satclip-index train features CONFIG")
     names: list[str] = []
-    parts: dict[str, list[NDArray[Any]]] = {key: [] for key in ("lon", "lat", "views", "plain")}
+    shards: dict[str, list[NDArray[Any]]] = {key: [] for key in ("lon", "lat", "views", "plain")}
     for shard in range(manifest["shards"]):
         path = folder / f"shard-{shard:05d}.safetensors"
         header, start = shard_header(path)
-        named = json.loads(header["__metadata__"]["names"])
-        if named:
-            names += named
-            for key, held in parts.items():
-                held.append(_mapped(path, header[key], start))
-    counts = [len(part) for part in parts["lon"]]
+        shard_names = json.loads(header["__metadata__"]["names"])
+        if shard_names:
+            names += shard_names
+            for key, arrays in shards.items():
+                arrays.append(_map_tensor(path, header[key], start))
+    counts = [len(lon) for lon in shards["lon"]]
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
-    lon, lat = np.concatenate(parts["lon"]), np.concatenate(parts["lat"])
-    return Cache(names, lon, lat, manifest["head_name"], manifest["left_out"], parts["views"], parts["plain"], starts)
+    lon, lat = np.concatenate(shards["lon"]), np.concatenate(shards["lat"])
+    return Cache(names, lon, lat, manifest["head_name"], manifest["left_out"], shards["views"], shards["plain"], starts)
 
 
-def tiles_of(config: S2Config, *, report: bool = True) -> Tiles:
-    """Return the tiles that a configuration names; ``report`` says whether bad ones are warned of."""
+def tiles_of(config: S2Config, *, warn: bool = True) -> Tiles:
+    """Return the tiles of a configuration; ``warn`` is whether to log a warning for each bad tile."""
     table = Path(config.data.table) if config.data.table else None
-    return open_tiles(Path(config.data.tiles), table=table, max_bad_share=config.data.max_bad_share, report=report)
+    return open_tiles(Path(config.data.tiles), table=table, max_bad_share=config.data.max_bad_share, warn=warn)
 
 
 def fingerprint_of(config: S2Config, tiles: Tiles | None) -> Fingerprint:
-    """Return what the features of a configuration depend on."""
+    """Return everything that the features of a configuration depend on."""
     return Fingerprint(
         data=tiles.fingerprint() if tiles else "",
         offset=config.data.offset,
@@ -151,21 +153,21 @@ def fingerprint_of(config: S2Config, tiles: Tiles | None) -> Fingerprint:
     )
 
 
-def refuse_stale(folder: Path, manifest: dict[str, Any], wanted: Fingerprint) -> None:
-    """Raise DataError if a cache was made of something else than is wanted."""
+def refuse_stale(folder: Path, manifest: dict[str, Any], expected: Fingerprint) -> None:
+    """Raise DataError if a cache was not computed from the expected inputs."""
     if manifest.get("format") != FORMAT:
         raise DataError(f"The feature cache at {folder} has format {manifest.get('format')!r}; expected {FORMAT}.")
-    if changed := wanted.differences(manifest["fingerprint"]):
+    if changed := expected.differences(manifest["fingerprint"]):
         name = changed[0]
         raise DataError(
             f"The feature cache at {folder} is stale: {', '.join(changed)} changed; {name} was "
-            f"{manifest['fingerprint'].get(name)!r} and is {getattr(wanted, name)!r}. Name another cache.folder, or "
+            f"{manifest['fingerprint'].get(name)!r} and is {getattr(expected, name)!r}. Set another cache.folder, or "
             "delete this one."
         )
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return what a cache says of itself."""
+    """Return the manifest of a cache."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except ValueError:
@@ -176,7 +178,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def shard_header(path: Path) -> tuple[dict[str, Any], int]:
-    """Return the header of a safetensors file, and where its data begin."""
+    """Return the header of a safetensors file, and the offset of its data."""
     try:
         with path.open("rb") as file:
             (size,) = struct.unpack("<Q", file.read(8))
@@ -186,13 +188,13 @@ def shard_header(path: Path) -> tuple[dict[str, Any], int]:
             raise ValueError("its size is wrong")
     except (OSError, ValueError, struct.error) as error:
         raise DataError(
-            f"{path} is damaged ({error}). Delete it, and go on: satclip-index train features CONFIG"
+            f"{path} is damaged ({error}). Delete it, and resume: satclip-index train features CONFIG"
         ) from None
     return header, 8 + size
 
 
-def _mapped(path: Path, entry: dict[str, Any], start: int) -> NDArray[Any]:
-    """Return a tensor of a safetensors file as an array that is read when it is used."""
+def _map_tensor(path: Path, entry: dict[str, Any], start: int) -> NDArray[Any]:
+    """Return a tensor of a safetensors file as an array mapped into memory."""
     dtype = {"F16": np.float16, "F32": np.float32, "F64": np.float64}[entry["dtype"]]
     return np.memmap(path, dtype=dtype, mode="r", offset=start + entry["data_offsets"][0], shape=tuple(entry["shape"]))
 

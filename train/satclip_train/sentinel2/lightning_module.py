@@ -7,24 +7,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from satclip_index.encoder.location_encoder import Siren
+from satclip_index.encoder.location_encoder import Hyperparameters, Siren
 from satclip_index.encoder.spherical_harmonics import Convention, real_harmonics
 from satclip_index.errors import DataError
 
-from .augment import Views, draw_seed, jitter, middle, reflectance
+from .augment import Views, center_crop, derive_seed, jitter, reflectance
 from .config import OptimConfig, S2Config
 from .data_module import Batch
 from .export import CONFIG_KEY, released_hyperparameters
 from .lightning_parts import LightningModule, OptimizerLRScheduler
-from .losses import SIGLIP_LOGIT_BIAS, batch_loss, first_logit_scale
+from .losses import SIGLIP_LOGIT_BIAS, batch_loss, initial_logit_scale
 from .vision_towers import Tower
 
 _STEP_STREAM = 0x53544550
-_NAMED_TILES = 3
+_MAX_NAMED_TILES = 3
 
 
 class Location(nn.Module):
-    """The place's side; its network is ``nnet``, as in the released checkpoints."""
+    """The location encoder; its network is ``nnet``, as in the released checkpoints."""
 
     def __init__(self, nnet: Siren, legendre_polys: int, convention: Convention) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Location(nn.Module):
         self.legendre_polys, self.convention = legendre_polys, convention
 
     def forward(self, lon: Tensor, lat: Tensor) -> Tensor:
-        """Return raw embeddings, (n, embed_dim), of points in float64 degrees; angles stay float64 under autocast."""
+        """Return raw embeddings, (n, embed_dim), of points in float64 degrees; harmonics ignore autocast."""
         with torch.autocast(lon.device.type, enabled=False):
             dtype = self.nnet.last_layer.weight.dtype
             harmonics = real_harmonics(lon, lat, self.legendre_polys, self.convention, dtype=dtype)
@@ -41,7 +41,7 @@ class Location(nn.Module):
 
 
 class SatClip(nn.Module):
-    """Both sides, named as in the released checkpoints: ``visual``, ``location.nnet``, ``nnet``, ``logit_scale``."""
+    """Both encoders and the logit scale, with the names of tensors in the released checkpoints."""
 
     def __init__(self, config: S2Config, tower: Tower) -> None:
         super().__init__()
@@ -56,28 +56,27 @@ class SatClip(nn.Module):
                 shape.embed_dim,
                 dropout=shape.dropout,
             )
-        convention: Convention = "closed-form" if shape.harmonics_calculation == "closed-form" else "analytic"
-        self.location = Location(nnet, shape.legendre_polys, convention)
+        self.location = Location(nnet, shape.legendre_polys, shape.harmonics_calculation)
         self.nnet = nnet
         loss = config.training.loss
-        self.logit_scale = nn.Parameter(torch.tensor(first_logit_scale(loss)))
+        self.logit_scale = nn.Parameter(torch.tensor(initial_logit_scale(loss)))
         self.logit_bias = nn.Parameter(torch.tensor(SIGLIP_LOGIT_BIAS)) if loss == "siglip" else None
 
 
 class SatClipModule(LightningModule):
-    """SatCLIP in training.
+    """SatCLIP with its training and validation steps.
 
     Parameters
     ----------
     config : S2Config
-        The run.
+        The configuration of the run.
     tower : Tower
-        The vision tower, or its last layer alone in training from a cache.
+        The vision tower, or only its last layer when training from a cache.
 
     Notes
     -----
-    Every draw of a step, of views, of points and of dropout, follows from a seed made of the run's seed, the epoch, the
-    batch and the process. So a run that is killed and resumed goes on as if nothing had happened.
+    All random draws of a step (views, points and dropout) use a seed derived from the seed of the run, the epoch, the
+    batch and the process. A run that is killed and resumed therefore continues exactly as without the interruption.
     """
 
     def __init__(self, config: S2Config, tower: Tower) -> None:
@@ -86,37 +85,42 @@ class SatClipModule(LightningModule):
         self.model = SatClip(config, tower)
         self.views = None if config.from_cache else Views(tower.crop)
         shape = config.encoder
+        hyperparameters = Hyperparameters(
+            legendre_polys=shape.legendre_polys,
+            capacity=shape.capacity,
+            num_hidden_layers=shape.num_hidden_layers,
+            embed_dim=shape.embed_dim,
+            harmonics_calculation=shape.harmonics_calculation,
+        )
         self.save_hyperparameters(
             released_hyperparameters(
+                hyperparameters,
                 tower=tower.name,
                 crop=tower.crop,
-                embed_dim=shape.embed_dim,
-                legendre_polys=shape.legendre_polys,
-                harmonics_calculation=shape.harmonics_calculation,
-                num_hidden_layers=shape.num_hidden_layers,
-                capacity=shape.capacity,
                 learning_rate=config.training.learning_rate,
                 weight_decay=config.training.weight_decay,
             )
         )
 
     def train(self, mode: bool = True) -> "SatClipModule":
-        """Set the mode; the frozen trunk stays in evaluation mode."""
+        """Set the training mode; the frozen trunk stays in evaluation mode."""
         super().train(mode)
         self.tower.freeze()
         return self
 
     def image_features(self, batch: Batch) -> Tensor:
-        """Return the trunk's features of a batch: cached, or seen now."""
+        """Return the features of a batch by the frozen trunk, cached or computed."""
         if "features" in batch:
             features: Tensor = batch["features"]
             return features
         images = reflectance(batch["images"], offset=self.config.data.offset)
-        images = self.views(images) if self.training and self.views is not None else middle(images, self.tower.crop)
+        images = (
+            self.views(images) if self.training and self.views is not None else center_crop(images, self.tower.crop)
+        )
         return self.tower.features(images)
 
     def batch_loss(self, batch: Batch) -> Tensor:
-        """Return the loss of a batch, and of the other processes' batches with it, whose pairs all compete."""
+        """Return the loss of a batch; pairs of all processes are contrasted with each other."""
         lon, lat = batch["lon"], batch["lat"]
         assert lon.dtype == lat.dtype == torch.float64
         if self.training:
@@ -125,8 +129,8 @@ class SatClipModule(LightningModule):
         features = self.image_features(batch)
         images = self.tower.head(features.to(self.tower.head.weight.dtype))
         if self.trainer.world_size > 1:
-            places, images = (self._gathered(part) for part in (places, images))
-            features = self._gathered(features) if self.config.training.loss == "soft" else features
+            places, images = self._gather(places), self._gather(images)
+            features = self._gather(features) if self.config.training.loss == "soft" else features
         with torch.autocast(lon.device.type, enabled=False):
             return batch_loss(
                 self.config.training.loss,
@@ -139,66 +143,66 @@ class SatClipModule(LightningModule):
             )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of a step; raise DataError where it is no number."""
+        """Return the loss of a step; raise DataError if it is NaN or infinite."""
         torch.manual_seed(
-            draw_seed(self.config.seed, _STEP_STREAM, self.current_epoch, batch_idx, self.trainer.global_rank)
+            derive_seed(self.config.seed, _STEP_STREAM, self.current_epoch, batch_idx, self.trainer.global_rank)
         )
         loss = self.batch_loss(batch)
         if not bool(loss.isfinite()):
-            self._refuse(loss, batch, batch_idx)
+            self._raise_data_error(loss, batch, batch_idx)
         self.log("train_loss", loss, batch_size=len(batch["lon"]))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Note the loss of held-out tiles."""
+        """Log the loss of held-out tiles."""
         loss = self.batch_loss(batch)
         if not bool(loss.isfinite()):
-            self._refuse(loss, batch, batch_idx)
+            self._raise_data_error(loss, batch, batch_idx)
         self.log("val_loss", loss, batch_size=len(batch["lon"]), sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return AdamW over what trains; biases, norms and scalars do not decay."""
+        """Return AdamW over the trainable parameters; biases, norms and scalars have no weight decay."""
         plan = self.config.training
-        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         groups = [
-            {"params": [item for item in trained if item.ndim < 2], "weight_decay": 0.0},
-            {"params": [item for item in trained if item.ndim >= 2], "weight_decay": plan.weight_decay},
+            {"params": [item for item in trainable if item.ndim < 2], "weight_decay": 0.0},
+            {"params": [item for item in trainable if item.ndim >= 2], "weight_decay": plan.weight_decay},
         ]
         optimizer = torch.optim.AdamW(groups, lr=plan.learning_rate)
         if plan.schedule == "constant" and not plan.warmup_steps:
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_share(step, steps, plan))
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps, plan))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the configuration, in plain values."""
+        """Add the configuration as plain values."""
         checkpoint[CONFIG_KEY] = dataclasses.asdict(self.config) | {"head_name": self.tower.head_name}
 
-    def _gathered(self, part: Tensor) -> Tensor:
-        """Return (world * n, d) of every process's (n, d); gradients flow back to where each came from."""
-        gathered = self.all_gather(part, sync_grads=torch.is_grad_enabled())
+    def _gather(self, tensor: Tensor) -> Tensor:
+        """Return the tensors, (n, d), of all processes as one, (world * n, d); gradients flow back to each process."""
+        gathered = self.all_gather(tensor, sync_grads=torch.is_grad_enabled())
         assert isinstance(gathered, Tensor)
         return gathered.flatten(0, 1)
 
-    def _refuse(self, loss: Tensor, batch: Batch, batch_idx: int) -> None:
-        """Raise DataError that names the step and the first tiles of the batch, those first that are no numbers."""
+    def _raise_data_error(self, loss: Tensor, batch: Batch, batch_idx: int) -> None:
+        """Raise DataError that names the step and the first tiles of the batch, or those with features not finite."""
         names: list[str] = self.trainer.datamodule.names  # type: ignore[attr-defined]
-        odd = torch.zeros(len(batch["rows"]), dtype=torch.bool)
+        not_finite = torch.zeros(len(batch["rows"]), dtype=torch.bool)
         if "features" in batch:
-            odd = ~batch["features"].isfinite().all(dim=1).cpu()
-        blamed = batch["rows"].cpu()[odd] if bool(odd.any()) else batch["rows"].cpu()
-        tiles = ", ".join(names[int(row)] for row in blamed[:_NAMED_TILES])
-        what = "features that are no numbers" if bool(odd.any()) else "tiles"
+            not_finite = ~batch["features"].isfinite().all(dim=1).cpu()
+        suspects = batch["rows"].cpu()[not_finite] if bool(not_finite.any()) else batch["rows"].cpu()
+        tiles = ", ".join(names[int(row)] for row in suspects[:_MAX_NAMED_TILES])
+        problem = "features are not finite for" if bool(not_finite.any()) else "tiles begin with"
         where = f"step {self.global_step + 1} (epoch {self.current_epoch}, batch {batch_idx})"
         raise DataError(
-            f"The loss is {loss.item():g} at {where}, whose {what} begin with {tiles}. Lower training.learning_rate "
-            f"(now {self.config.training.learning_rate:g}), set training.clip_norm, or look at these tiles."
+            f"The loss is {loss.item():g} at {where}, whose {problem} {tiles}. Lower training.learning_rate "
+            f"(now {self.config.training.learning_rate:g}), set training.clip_norm, or inspect these tiles."
         )
 
 
-def rate_share(step: int, steps: int, plan: OptimConfig) -> float:
-    """Return the share of the learning rate at a step: a linear warm-up, then constant or half a cosine to 0."""
+def learning_rate_factor(step: int, steps: int, plan: OptimConfig) -> float:
+    """Return the factor of the learning rate at a step: a linear warm-up, then constant or half a cosine to 0."""
     if step < plan.warmup_steps:
         return (step + 1) / plan.warmup_steps
     if plan.schedule == "constant":

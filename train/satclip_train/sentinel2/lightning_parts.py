@@ -1,4 +1,4 @@
-"""What we use of Lightning, which is imported here alone."""
+"""The names used from Lightning; no other module imports it."""
 
 from satclip_index.errors import require_extra
 

@@ -1,4 +1,4 @@
-"""The losses of a batch of places and images: released, with soft targets, or pairwise."""
+"""The losses of a batch of places and images: as released, with soft targets, or pairwise."""
 
 import math
 
@@ -10,23 +10,23 @@ from ..losses import INITIAL_LOGIT_SCALE, contrastive_loss, soft_targets
 
 SIGLIP_LOGIT_SCALE = math.log(10.0)
 SIGLIP_LOGIT_BIAS = -10.0
-"""Where SigLIP starts (Zhai et al. 2023, section 3)."""
+"""Initial values of SigLIP (Zhai et al. 2023, section 3)."""
 
 
-def first_logit_scale(loss: str) -> float:
-    """Return where the natural logarithm of the inverse temperature starts."""
+def initial_logit_scale(loss: str) -> float:
+    """Return the initial natural logarithm of the inverse temperature."""
     return SIGLIP_LOGIT_SCALE if loss == "siglip" else INITIAL_LOGIT_SCALE
 
 
 def siglip_loss(places: Tensor, images: Tensor, logit_scale: Tensor, logit_bias: Tensor) -> Tensor:
-    """Return the pairwise sigmoid loss: each pair on its own is one of a kind or not.
+    """Return the pairwise sigmoid loss: a binary classification of each place-image pair as matching or not.
 
     Parameters
     ----------
     places, images : (n, d) float
-        Embeddings, row by row; only directions count.
+        Embeddings, row by row; they are normalized first.
     logit_scale, logit_bias : () float
-        Natural logarithm of the inverse temperature, and what is added to every logit.
+        Natural logarithm of the inverse temperature, and the bias added to every logit.
 
     Returns
     -------
@@ -57,13 +57,13 @@ def batch_loss(
     Parameters
     ----------
     kind : {"clip", "soft", "siglip"}
-        ``clip`` is the released loss; ``soft`` lets images that look alike share their places.
+        ``clip`` is the released loss; with ``soft``, images that look alike share their places.
     places, images : (n, d) float
         Embeddings, row by row.
     features : (n, dim_features) float
-        Of the frozen trunk; read by ``soft`` alone.
+        Features of the frozen trunk; only used by ``soft``.
     logit_scale, logit_bias : () float
-        What the loss learns; the bias is for ``siglip`` alone.
+        Learned by the loss; the bias is only used by ``siglip``.
     temperature : float
         See :func:`satclip_train.losses.soft_targets`.
     """
@@ -73,8 +73,7 @@ def batch_loss(
         assert logit_bias is not None
         return siglip_loss(places, images, logit_scale, logit_bias)
     if kind == "soft":
-        direction = functional.normalize(features, dim=1)
-        targets = soft_targets(direction @ direction.T, temperature).to(places.dtype)
+        targets = soft_targets(features, temperature).to(places.dtype)
     else:
         targets = torch.arange(len(places), device=places.device)
     return contrastive_loss(places, images, logit_scale, targets)

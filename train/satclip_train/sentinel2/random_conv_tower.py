@@ -1,18 +1,18 @@
-"""The ``random-conv`` tower for tiles: frozen random convolutions, so that nothing need be downloaded."""
+"""The ``random-conv`` tower for tiles: frozen random convolutions, which need no download."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..random_convolutions import random_kernels, rectified_means
 from .tiles import B10_INDEX
 
-# Mean and standard deviation of the reflectance of each band over the 23 tiles of ../shared/data/s2, B10 apart.
+# Mean and standard deviation of the reflectance of each band over the 23 tiles of ../shared/data/s2, without B10.
 BAND_MEAN = (0.184, 0.197, 0.224, 0.254, 0.288, 0.329, 0.341, 0.353, 0.352, 0.359, 0.0, 0.308, 0.256)
 BAND_DEVIATION = (0.247, 0.240, 0.225, 0.234, 0.235, 0.215, 0.203, 0.203, 0.191, 0.196, 1.0, 0.191, 0.182)
 POOLS = (2, 8, 32)
-"""Pixels a side that are averaged before a filter looks: 20, 80 and 320 m of a Sentinel-2 tile."""
+"""Edge, in pixels, of the average pooling before a filter: 20, 80 and 320 m of a Sentinel-2 tile."""
 FILTERS = 128
-_CONTRAST = 0.7  # share of its mean that a filter loses, so that texture counts beside colour
 
 
 class RandomConv(nn.Module):
@@ -23,12 +23,11 @@ class RandomConv(nn.Module):
     embed_dim : int
         Width of the embedding.
     seed : int
-        Of the filters.
+        Seed of the filters.
 
     Notes
     -----
-    Random convolutional features after Rolf et al. 2021 (MOSAIKS, doi 10.1038/s41467-021-24638-z): ReLU of filters and
-    of their negatives, averaged over the tile.
+    See :mod:`satclip_train.random_convolutions`.
     """
 
     kernels: Tensor
@@ -40,8 +39,7 @@ class RandomConv(nn.Module):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         bands = len(BAND_MEAN)
-        kernels = torch.randn(len(POOLS), FILTERS, bands, 3, 3, generator=generator) / (9 * bands) ** 0.5
-        kernels = kernels - _CONTRAST * kernels.mean(dim=(3, 4), keepdim=True)
+        kernels = random_kernels(len(POOLS), FILTERS, bands, 3, 3, generator=generator)
         kernels[:, :, B10_INDEX] = 0
         self.register_buffer("kernels", kernels)
         self.register_buffer("biases", 0.5 * torch.randn(len(POOLS), FILTERS, generator=generator))
@@ -50,13 +48,13 @@ class RandomConv(nn.Module):
         self.fc = nn.Linear(2 * bands + 2 * FILTERS * len(POOLS), embed_dim)
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Return what the filters see, (n, dim_features), in reflectances (n, 13, height, width)."""
+        """Return the features, (n, dim_features), of reflectances, (n, 13, height, width)."""
         planes = (images - self.mean) / self.deviation
-        seen = [planes.mean(dim=(2, 3)), planes.std(dim=(2, 3))]
+        features = [planes.mean(dim=(2, 3)), planes.std(dim=(2, 3))]
         for pool, kernel, bias in zip(POOLS, self.kernels, self.biases, strict=True):
-            # Where pixels are many, every second will do.
+            # At the finest scale, every second pixel is enough.
             response = functional.conv2d(
                 functional.avg_pool2d(planes, pool), kernel, stride=2 if pool == POOLS[0] else 1
             )
-            seen += [functional.relu(sign * response - bias[:, None, None]).mean(dim=(2, 3)) for sign in (1.0, -1.0)]
-        return torch.cat(seen, dim=1)
+            features += rectified_means(response, bias)
+        return torch.cat(features, dim=1)

@@ -1,4 +1,4 @@
-"""Sentinel-2 tiles on disk: a folder of GeoTIFFs or tar shards, and a table of where each was taken."""
+"""Sentinel-2 tiles on disk: a folder of GeoTIFFs or tar shards, and a table of their coordinates."""
 
 import csv
 import hashlib
@@ -27,19 +27,19 @@ with require_extra("rasterio", "train"):
 logger = logging.getLogger(__name__)
 
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
-"""What a tile of S2-100K holds, in order."""
+"""The bands of a tile of S2-100K, in order."""
 B10_INDEX = 10
-"""Where the towers, trained on level-1C images, want the missing cirrus band."""
+"""Position of the missing cirrus band in the input of the towers, which are trained on level-1C images."""
 REFLECTANCE_SCALE = 10_000.0
 MIN_BYTES = 10_000
-"""The released loader skips smaller files: they hold nothing but nodata."""
+"""The released loader skips smaller files, which contain only nodata."""
 TILE_PIXELS = 256
 _SAMPLE_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class _Where:
-    """A file, or a run of bytes in a tar shard."""
+class _ByteRange:
+    """The bytes of an image: a whole file, or a member of a tar shard."""
 
     path: Path
     offset: int
@@ -51,7 +51,7 @@ class _Where:
             return file.read(self.size)
 
     def crc(self) -> int:
-        """Return a checksum of both ends, where a TIFF keeps its directory: a new image hardly leaves it alone."""
+        """Return a checksum of both ends, where the directory of a TIFF is: it changes with almost any new image."""
         with self.path.open("rb") as file:
             file.seek(self.offset)
             crc = zlib.crc32(file.read(min(self.size, _SAMPLE_BYTES)))
@@ -60,7 +60,7 @@ class _Where:
 
 
 class Tiles:
-    """Tiles by number, with their coordinates; make one with :func:`open_tiles`.
+    """Tiles by row, with their coordinates; created by :func:`open_tiles`.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Tiles:
     lon, lat : (n,) float64
         Degrees.
     bad : BadTiles
-        What was left out, so far.
+        The tiles left out so far.
     """
 
     def __init__(
@@ -77,28 +77,28 @@ class Tiles:
         names: Sequence[str],
         lon: NDArray[np.float64],
         lat: NDArray[np.float64],
-        where: Sequence[_Where],
+        files: Sequence[_ByteRange],
         bad: BadTiles,
         *,
         bands: int = len(BANDS),
         pixels: int = TILE_PIXELS,
     ) -> None:
         self.names, self.lon, self.lat, self.bad = list(names), lon, lat, bad
-        self._where, self._bands, self._pixels = list(where), bands, pixels
+        self._files, self._bands, self._pixels = list(files), bands, pixels
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def read(self, i: int) -> NDArray[np.uint16]:
-        """Return the pixels of one tile, (bands, pixels, pixels) uint16; of a larger one, its middle.
+    def read(self, row: int) -> NDArray[np.uint16]:
+        """Return the pixels of one tile, (bands, pixels, pixels) uint16, or the center of a larger one.
 
         Raises
         ------
         BadTileError
-            If the file is truncated, not an image, too small, has other bands, or holds nothing but nodata.
+            If the file is truncated, is not an image, is too small, has other bands, or contains only nodata.
         """
         try:
-            with rasterio.MemoryFile(self._where[i].read()) as memory, memory.open() as image:
+            with rasterio.MemoryFile(self._files[row].read()) as memory, memory.open() as image:
                 if image.count != self._bands:
                     raise BadTileError(f"band count: {image.count}, expected {self._bands}")
                 if set(image.dtypes) != {"uint16"}:
@@ -114,46 +114,46 @@ class Tiles:
             raise BadTileError("nodata: every pixel is 0")
         return pixels
 
-    def sound(self, *, threads: int = 1, progress: Callable[[int, int], None] | None = None) -> "Tiles":
-        """Return the tiles that can be read, every one tried; the others are noted in ``bad``."""
+    def readable(self, *, threads: int = 1, progress: Callable[[int, int], None] | None = None) -> "Tiles":
+        """Return the tiles that can be read, after trying each; the others are added to ``bad``."""
 
-        def reason(i: int) -> str | None:
+        def problem(row: int) -> str | None:
             try:
-                self.read(i)
+                self.read(row)
             except BadTileError as error:
                 return str(error)
             return None
 
         good = []
         with ThreadPoolExecutor(threads) as pool:
-            for i, trouble in enumerate(pool.map(reason, range(len(self)))):
-                if trouble is None:
-                    good.append(i)
+            for row, reason in enumerate(pool.map(problem, range(len(self)))):
+                if reason is None:
+                    good.append(row)
                 else:
-                    self.bad.add(self.names[i], trouble)
+                    self.bad.add(self.names[row], reason)
                     self.bad.check()
                 if progress is not None:
-                    progress(i + 1, len(self))
+                    progress(row + 1, len(self))
         return self.take(good)
 
     def take(self, rows: Sequence[int]) -> "Tiles":
-        """Return some of the tiles, with the same record of bad ones."""
+        """Return some of the tiles, which share the record of bad ones."""
         return Tiles(
-            [self.names[i] for i in rows],
+            [self.names[row] for row in rows],
             self.lon[list(rows)],
             self.lat[list(rows)],
-            [self._where[i] for i in rows],
+            [self._files[row] for row in rows],
             self.bad,
             bands=self._bands,
             pixels=self._pixels,
         )
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 of names, coordinates, sizes and samples of the bytes; where they lie does not count."""
+        """Return a SHA-256 of names, coordinates, sizes and samples of the bytes; it does not depend on the folder."""
         digest = hashlib.sha256(f"{self._bands} {self._pixels}".encode())
         digest.update(self.lon.tobytes() + self.lat.tobytes())
-        for name, where in zip(self.names, self._where, strict=True):
-            digest.update(f"{Path(name).name} {where.size} {where.crc()}\n".encode())
+        for name, file in zip(self.names, self._files, strict=True):
+            digest.update(f"{Path(name).name} {file.size} {file.crc()}\n".encode())
         return digest.hexdigest()
 
 
@@ -164,27 +164,28 @@ def open_tiles(
     max_bad_share: float = 0.05,
     bands: int = len(BANDS),
     pixels: int = TILE_PIXELS,
-    report: bool = True,
+    warn: bool = True,
 ) -> Tiles:
     """Return the tiles of a data set: S2-100K as distributed, or any folder of GeoTIFFs with a table.
 
     Parameters
     ----------
     folder : Path
-        Holds ``index.csv`` beside ``images/``, loose files, or ``*.tar`` shards, here or in ``data/``.
+        Contains ``index.csv`` and the images, in ``images/``, in the folder itself, or in ``*.tar`` shards, or has them
+        in its subfolder ``data/``.
     table : Path, optional
-        A CSV file with columns fn, lon and lat, in any order, others ignored; ``folder/index.csv`` by default.
+        A CSV file with columns fn, lon and lat, in any order; others are ignored. ``index.csv`` by default.
     max_bad_share : float
         Share of tiles that may be unusable.
     bands, pixels : int
-        Bands that every tile must have, and pixels a side.
-    report : bool
-        Whether bad tiles are warned of.
+        Number of bands of every tile, and its edge in pixels.
+    warn : bool
+        Whether to log a warning for each bad tile.
 
     Returns
     -------
     Tiles
-        Those that are there, are larger than 10 kB, and have coordinates; what was left out is in ``bad``.
+        Those that exist, have at least 10 kB, and have valid coordinates; the others are in ``bad``.
 
     Raises
     ------
@@ -199,20 +200,20 @@ def open_tiles(
             f"No table of tiles at {table or folder / 'index.csv'}; expected a CSV file with columns fn, lon, lat."
         )
     rows = _read_table(table)
-    held = _images_below(folder)
-    if not held:
+    images = _images_below(folder)
+    if not images:
         raise DataError(f"No images below {folder}; expected images/*.tif, or *.tar shards.")
-    # A tile's place stands in the table, so a file without one is no matter.
+    # The table has the coordinates, so the files need not be georeferenced.
     warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
-    bad = BadTiles(len(rows), max_bad_share, report)
-    names, places, where = [], [], []
+    bad = BadTiles(len(rows), max_bad_share, warn)
+    names, points, files = [], [], []
     for name, lon, lat in rows:
-        found = held.get(Path(name).name)
+        file = images.get(Path(name).name)
         try:
-            if found is None:
+            if file is None:
                 raise BadTileError("missing")
-            if found.size < MIN_BYTES:
-                raise BadTileError(f"nodata: {found.size} bytes, under {MIN_BYTES}")
+            if file.size < MIN_BYTES:
+                raise BadTileError(f"nodata: {file.size} bytes, under {MIN_BYTES}")
             check_coordinates(lon, lat)
         except CoordinateError:
             bad.add(name, f"coordinates: {lon}, {lat}")
@@ -220,25 +221,25 @@ def open_tiles(
             bad.add(name, str(error))
         else:
             names.append(name)
-            places.append((lon, lat))
-            where.append(found)
+            points.append((lon, lat))
+            files.append(file)
     bad.check()
-    lon_lat = np.asarray(places, dtype=np.float64).reshape(-1, 2)
-    return Tiles(names, *check_coordinates(lon_lat[:, 0], lon_lat[:, 1]), where, bad, bands=bands, pixels=pixels)
+    lon_lat = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    return Tiles(names, *check_coordinates(lon_lat[:, 0], lon_lat[:, 1]), files, bad, bands=bands, pixels=pixels)
 
 
 def _read_table(path: Path) -> list[tuple[str, float, float]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
-            lacking = {"fn", "lon", "lat"} - set(reader.fieldnames or ())
-            if lacking:
-                raise DataError(f"{path} has no column {', '.join(sorted(lacking))}; expected fn, lon, lat.")
+            missing = {"fn", "lon", "lat"} - set(reader.fieldnames or ())
+            if missing:
+                raise DataError(f"{path} has no column {', '.join(sorted(missing))}; expected fn, lon, lat.")
             rows = [(row["fn"] or "", _number(row["lon"]), _number(row["lat"])) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a CSV file in UTF-8: {error}.") from None
     if not rows:
-        raise DataError(f"{path} names no tile.")
+        raise DataError(f"{path} contains no rows.")
     return rows
 
 
@@ -249,19 +250,19 @@ def _number(text: str | None) -> float:
         return math.nan
 
 
-def _images_below(folder: Path) -> dict[str, _Where]:
+def _images_below(folder: Path) -> dict[str, _ByteRange]:
     """Return every image by name: loose files, and members of tar shards."""
-    held: dict[str, _Where] = {}
+    images: dict[str, _ByteRange] = {}
     for root in (folder / "images", folder / "data" / "images", folder):
         if root.is_dir() and (files := sorted(root.glob("*.tif")) + sorted(root.glob("*.tiff"))):
-            held |= {file.name: _Where(file, 0, file.stat().st_size) for file in files}
+            images |= {file.name: _ByteRange(file, 0, file.stat().st_size) for file in files}
             break
     for shard in sorted(folder.glob("*.tar")) + sorted((folder / "data").glob("*.tar")):
         try:
             with tarfile.open(shard, "r:") as archive:
                 for member in archive:
                     if member.isfile():
-                        held.setdefault(Path(member.name).name, _Where(shard, member.offset_data, member.size))
+                        images.setdefault(Path(member.name).name, _ByteRange(shard, member.offset_data, member.size))
         except (tarfile.TarError, OSError) as error:
-            logger.warning("Shard %s ends early: %s.", shard, error)
-    return held
+            logger.warning("Shard %s is truncated: %s.", shard, error)
+    return images

@@ -1,4 +1,4 @@
-"""Make torchvision loadable beside a CPU build of torch: timm and Lightning import it, and need nothing of it."""
+"""Import torchvision with a CPU build of torch: timm and Lightning import it, and use none of its operators."""
 
 import importlib
 import re
@@ -7,20 +7,20 @@ import warnings
 
 import torch
 
-_MOST_MISSING = 8
-_DECLARED: list[torch.library.Library] = []  # torch forgets what a library declares when the library goes
+_MAX_DECLARED = 8
+_DECLARED: list[torch.library.Library] = []  # operators exist as long as the library that declares them
 
 
 def import_torchvision() -> None:
     """Import torchvision, if it is installed.
 
-    PyPI's torchvision is built for CUDA. Beside a CPU build of torch its own operators do not load, and it fails at the
-    first that it looks for in vain. Such operators are declared here, without any implementation.
+    PyPI's torchvision is built for CUDA. With a CPU build of torch, its operators do not load, and the import fails at
+    the first missing one. This function declares such operators, without an implementation.
     """
-    for _ in range(_MOST_MISSING):
+    for _ in range(_MAX_DECLARED):
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that its image readers did not load either
+                warnings.simplefilter("ignore")  # its image readers do not load either
                 importlib.import_module("torchvision")
         except ModuleNotFoundError:
             return

@@ -1,4 +1,4 @@
-"""Train SatCLIP on tiles: read this file from top to bottom to know how."""
+"""Training of SatCLIP on tiles; read this file from top to bottom."""
 
 import contextlib
 import dataclasses
@@ -32,15 +32,23 @@ from .lightning_parts import (
     Trainer,
     lightning_version,
 )
-from .vision_towers import Tower, head_alone, load_tower
+from .vision_towers import Tower, load_tower, make_head
 
 logger = logging.getLogger(__name__)
 ProgressCallback = Callable[[int, int], None]
 BEST = "best.ckpt"
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-# What may differ between a run and its resumption; anything else would make another run of it.
-_FREE = {"training.max_epochs", "training.patience", "data.tiles", "data.table", "data.workers", "cache.folder", "name"}
-_FREE_SECTIONS = {"machine"}
+# Keys and sections that may change when a run is resumed.
+_CHANGEABLE = {
+    "training.max_epochs",
+    "training.patience",
+    "data.tiles",
+    "data.table",
+    "data.workers",
+    "cache.folder",
+    "name",
+}
+_CHANGEABLE_SECTIONS = {"machine"}
 
 
 def train_on_tiles(
@@ -56,44 +64,46 @@ def train_on_tiles(
     Parameters
     ----------
     config : S2Config, str or Path
-        What to do, or the TOML file that says it.
+        The configuration, or its TOML file.
     out : str or Path, optional
         The encoder to write, ``.safetensors`` or ``.ckpt`` in the released layout; ``runs/NAME.safetensors`` by
-        default. Checkpoints and logs go beside it, into a folder of the same name ending in ``.run``.
+        default. Checkpoints and logs are written beside it, to a folder with the suffix ``.run``.
     resume : bool
-        Go on from the last checkpoint of that folder; from the beginning if there is none.
+        Continue from the last checkpoint in that folder, or start if there is none.
     vision_weights : Path, optional
-        A file that takes the place of ``tower.weights``.
+        A file of weights to use instead of ``tower.weights``.
     progress : callable, optional
         Called with (batches done, batches in all).
 
     Returns
     -------
     Path
-        The encoder: of the epoch with the lowest val_loss, or of the last where nothing is held out.
+        The encoder of the epoch with the lowest val_loss, or of the last epoch if nothing is held out.
 
     Raises
     ------
     ConfigError
-        If the configuration cannot be understood, or a run is there already and ``resume`` is not set.
+        If the configuration is invalid, or the run exists already and ``resume`` is not set.
     DataError
-        If the data are missing or too many tiles are bad, or the loss stops being a number.
+        If data are missing, too many tiles are bad, or the loss becomes NaN or infinite.
     """
     if not isinstance(config, S2Config):
         config = read_s2_config(config, vision_weights=vision_weights)
     path = Path(out) if out is not None else Path("runs") / f"{config.name}.safetensors"
     if path.suffix not in (".safetensors", ".ckpt"):
-        raise ConfigError(f"The encoder would be written to {path}; expected a name in .safetensors or .ckpt.")
+        raise ConfigError(f"The suffix of {path} is {path.suffix!r}; expected .safetensors or .ckpt.")
     folder = path.with_suffix(".run")
     last = folder / LAST
     if last.exists() and not resume:
-        raise ConfigError(f"A run is in {folder} already. Go on with --resume, write elsewhere with -o, or delete it.")
+        raise ConfigError(
+            f"{folder} already contains a run. Continue it with --resume, write elsewhere with -o, or delete it."
+        )
     if last.exists():
-        _check_same(config, last)
+        _check_same_run(config, last)
     started = time.perf_counter()
     data = CachedData(config) if config.from_cache else TilesData(config, folder)
     if isinstance(data, TilesData):
-        tiles_of(config)  # data that are not there are said before weights are fetched
+        tiles_of(config)  # reports missing data before weights are downloaded
     with quiet_lightning(), torch.random.fork_rng(devices=_cuda_devices()):
         trainer = make_trainer(config, folder, progress)
         tower = make_tower_for(config, data)
@@ -112,10 +122,10 @@ def train_on_tiles(
 
 
 def make_tower_for(config: S2Config, data: CachedData | TilesData) -> Tower:
-    """Return the tower of a run; from a cache its last layer alone, so that no weights are fetched."""
+    """Return the tower of a run; from a cache, only its last layer, so that no weights are downloaded."""
     if isinstance(data, CachedData):
         data.setup("fit")
-        return head_alone(
+        return make_head(
             config.tower.name,
             data.cache.head_name,
             data.cache.dim_features,
@@ -126,17 +136,17 @@ def make_tower_for(config: S2Config, data: CachedData | TilesData) -> Tower:
 
 
 def make_trainer(config: S2Config, folder: Path, progress: ProgressCallback | None = None) -> Trainer:
-    """Return the trainer of a run: its devices, callbacks and log."""
+    """Return the Lightning trainer of a run, with its devices, callbacks and log."""
     machine, plan = config.machine, config.training
     accelerator = machine.accelerator
-    if accelerator == "auto":  # nothing of Apple's, which has no float64
+    if accelerator == "auto":  # not mps, which has no float64
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     if machine.precision == "16" and accelerator == "cpu":
         raise ConfigError("machine.precision is '16' on a CPU; expected '32' or 'bf16' there.")
     validated = config.data.validation_share > 0
     callbacks: list[Callback] = [
         *([_checkpoint(folder, BEST, "val_loss")] if validated else []),
-        # Lightning's own save_last writes only where the best is written too; a resumed run would fall back to that.
+        # Lightning's save_last writes only when the best checkpoint is written, and a resumed run would restart there.
         _checkpoint(folder, LAST, None),
         _Progress(progress),
     ]
@@ -164,7 +174,7 @@ def make_trainer(config: S2Config, folder: Path, progress: ProgressCallback | No
 
 
 def _checkpoint(folder: Path, name: str, monitor: str | None) -> ModelCheckpoint:
-    """Return what writes a checkpoint after each epoch, or after each that is better than all before."""
+    """Return a callback that writes a checkpoint after each epoch, or after each with the best ``monitor`` so far."""
     return ModelCheckpoint(
         folder,
         filename=Path(name).stem,
@@ -175,7 +185,7 @@ def _checkpoint(folder: Path, name: str, monitor: str | None) -> ModelCheckpoint
 
 
 class _Progress(Callback):
-    """Tells how many batches are done."""
+    """Reports the number of batches done."""
 
     def __init__(self, progress: ProgressCallback | None) -> None:
         self._progress = progress
@@ -184,13 +194,13 @@ class _Progress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self._progress is not None and trainer.is_global_zero:
-            each = int(trainer.num_training_batches)
-            done = trainer.current_epoch * each + batch_idx + 1
-            self._progress(done, each * int(trainer.max_epochs or 1))
+            per_epoch = int(trainer.num_training_batches)
+            done = trainer.current_epoch * per_epoch + batch_idx + 1
+            self._progress(done, per_epoch * int(trainer.max_epochs or 1))
 
 
 def _logger(kind: str, folder: Path) -> Logger | Literal[False]:
-    """Return where losses go; a resumed run adds a version."""
+    """Return the logger of losses; a resumed run adds a version."""
     if kind == "none":
         return False
     if kind == "csv":
@@ -199,29 +209,29 @@ def _logger(kind: str, folder: Path) -> Logger | Literal[False]:
         return TensorBoardLogger(folder, name="logs")
 
 
-def _check_same(config: S2Config, last: Path) -> None:
-    """Raise ConfigError if a checkpoint belongs to another run than the configuration describes."""
-    held = read_checkpoint(last).get(CONFIG_KEY)
-    if not isinstance(held, dict):
+def _check_same_run(config: S2Config, last: Path) -> None:
+    """Raise ConfigError if a checkpoint was trained with another configuration."""
+    stored = read_checkpoint(last).get(CONFIG_KEY)
+    if not isinstance(stored, dict):
         raise EncoderError(f"{last} is not a checkpoint of this trainer.")
-    now, then = _flat(dataclasses.asdict(config)), _flat(held)
-    for key, value in now.items():
-        if key not in _FREE and key.split(".")[0] not in _FREE_SECTIONS and then.get(key) != value:
+    current, previous = _flatten(dataclasses.asdict(config)), _flatten(stored)
+    for key, value in current.items():
+        if key not in _CHANGEABLE and key.split(".")[0] not in _CHANGEABLE_SECTIONS and previous.get(key) != value:
             raise ConfigError(
-                f"{last} was trained with {key} = {then.get(key)!r}, and the configuration says {value!r}. Put it "
-                "back, or write elsewhere with -o."
+                f"{last} was trained with {key} = {previous.get(key)!r}, but the configuration has {value!r}. "
+                "Restore it, or write elsewhere with -o."
             )
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
 
 
 def _record(config: S2Config, trainer: Trainer, left_out: str, encoder: Encoder, started: float) -> dict[str, Any]:
-    """Return what is written beside an encoder."""
+    """Return the metrics and settings to write beside an encoder."""
     losses = {key: float(value) for key, value in trainer.callback_metrics.items() if key.endswith("loss")}
     checkpoint = trainer.checkpoint_callback
     best = getattr(checkpoint, "best_model_score", None)
@@ -248,27 +258,27 @@ def _cuda_devices() -> list[int]:
 
 @contextlib.contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Leave out Lightning's advice, some of it by taking it; what matters is raised or told here."""
+    """Suppress hints of Lightning within the block; what matters is raised or logged by this package."""
     matmul = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")  # TF32 where a GPU has it
-    talkers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [talker.level for talker in talkers]
-    for talker in talkers:
-        talker.setLevel(logging.WARNING)
+    torch.set_float32_matmul_precision("high")  # TF32 on GPUs that have it
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [source.level for source in loggers]
+    for source in loggers:
+        source.setLevel(logging.WARNING)
     with warnings.catch_warnings():
         for message in (
-            ".*does not have many workers.*",  # the configuration says how many
-            ".*Checkpoint directory .* exists and is not empty.*",  # it is resumed on purpose
+            ".*does not have many workers.*",  # the configuration sets it
+            ".*Checkpoint directory .* exists and is not empty.*",  # resumed on purpose
             ".*in eval mode.*",  # the frozen trunk
             ".*val_dataloader.* is an empty|.*No `val_dataloader`.*|.*Total length of .* is zero.*",  # nothing held out
-            ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",  # lightning's own use of torch
+            ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",  # raised by Lightning itself
             ".*You defined a `validation_step` but have no `val_dataloader`.*",
-            ".*GPU available but not used.*",  # machine.accelerator says so
+            ".*GPU available but not used.*",  # machine.accelerator is cpu
         ):
             warnings.filterwarnings("ignore", message=message)
         try:
             yield
         finally:
             torch.set_float32_matmul_precision(matmul)
-            for talker, level in zip(talkers, levels, strict=True):
-                talker.setLevel(level)
+            for source, level in zip(loggers, levels, strict=True):
+                source.setLevel(level)

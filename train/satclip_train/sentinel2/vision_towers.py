@@ -1,4 +1,4 @@
-"""Vision towers for Sentinel-2 tiles: frozen networks under one linear layer that trains."""
+"""Vision towers for Sentinel-2 tiles: frozen networks with a trainable linear layer as the last one."""
 
 import hashlib
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from .torchvision_stubs import import_torchvision
 IN_CHANS = 13
 RANDOM_CONV = "random-conv"
 
-# Weights of SSL4EO-S12 (Wang et al. 2023, arXiv 2211.07044), as torchgeo publishes them: file and revision on the Hub.
+# Weights of SSL4EO-S12 (Wang et al. 2023, arXiv 2211.07044), published by torchgeo: file and revision on the Hub.
 MOCO = {
     "resnet18": ("resnet18_sentinel2_all_moco-59bfdff9.pth", "5b8cddc9a14f3844350b7f40b85bcd32aed75918"),
     "resnet50": ("resnet50_sentinel2_all_moco-df8b932e.pth", "da4f3c9dbe09272eb902f3b37f46635fa4726879"),
@@ -30,20 +30,20 @@ RELEASED_PREFIX = "model.visual."
 
 
 class Tower:
-    """A network whose trunk is frozen and whose last layer maps to an embedding.
+    """A network with a frozen trunk and a trainable last layer, the head, whose output is an embedding.
 
-    It is no module itself: ``visual`` is, and keeps the names of its tensors wherever it is registered.
+    This class is not a module, so that the tensors of ``visual`` keep their names where ``visual`` is registered.
 
     Parameters
     ----------
     name : str
         ``random-conv`` or a timm model.
     visual : nn.Module
-        The network, or in training from a cache its last layer alone.
+        The network, or only its last layer when training from a cache.
     head_name : str
-        Where in ``visual`` the last layer is, such as ``fc``.
+        Name of the last layer in ``visual``, such as ``fc``.
     crop : int
-        Pixels a side of the images it takes.
+        Edge of the input images, in pixels.
     """
 
     def __init__(self, name: str, visual: nn.Module, head_name: str, *, crop: int = TILE_PIXELS) -> None:
@@ -54,22 +54,22 @@ class Tower:
 
     @property
     def head(self) -> nn.Linear:
-        """The last layer, the only one that trains."""
+        """The last layer, the only trainable one."""
         head = self.visual.get_submodule(self.head_name)
         assert isinstance(head, nn.Linear)
         return head
 
     @property
     def dim_features(self) -> int:
-        """Width of what the trunk gives the head."""
+        """Width of the features of the trunk."""
         return self.head.in_features
 
     def freeze(self) -> None:
-        """Put the trunk into evaluation mode, where it keeps its statistics."""
+        """Put the trunk into evaluation mode, so that its statistics do not change."""
         self.visual.eval()
 
     def features(self, images: Tensor) -> Tensor:
-        """Return what the frozen trunk sees, (n, dim_features), in images (n, bands, crop, crop)."""
+        """Return the features, (n, dim_features), of images, (n, bands, crop, crop), by the frozen trunk."""
         visual: Any = self.visual
         with torch.no_grad():
             out: Tensor = visual.forward_features(images)
@@ -86,14 +86,14 @@ def make_tower(name: str, embed_dim: int, *, seed: int = 0, in_chans: int = IN_C
     embed_dim : int
         Width of the embedding.
     seed : int
-        Of the weights.
+        Seed of the weights.
     in_chans : int
-        Bands of an image.
+        Number of bands of an image.
 
     Raises
     ------
     ConfigError
-        If there is no such tower.
+        If the tower is unknown, or its last layer is not linear.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -107,9 +107,9 @@ def make_tower(name: str, embed_dim: int, *, seed: int = 0, in_chans: int = IN_C
         visual = timm.create_model(name, in_chans=in_chans, num_classes=embed_dim, pretrained=False)
     head = visual.get_classifier()
     if not isinstance(head, nn.Linear):
-        raise ConfigError(f"The last layer of {name} is {type(head).__name__}; expected a linear one.")
-    made = visual.pretrained_cfg
-    crop = made["input_size"][-1] if made.get("fixed_input_size") else TILE_PIXELS
+        raise ConfigError(f"The last layer of {name} is {type(head).__name__}; expected Linear.")
+    defaults = visual.pretrained_cfg
+    crop = defaults["input_size"][-1] if defaults.get("fixed_input_size") else TILE_PIXELS
     return Tower(name, visual, next(key for key, module in visual.named_modules() if module is head), crop=crop)
 
 
@@ -119,20 +119,20 @@ def load_tower(name: str, embed_dim: int, *, weights: str = "moco", seed: int = 
     Parameters
     ----------
     name : str
-        ``random-conv``, which has none, or a timm model.
+        ``random-conv``, which ignores ``weights``, or a timm model.
     embed_dim : int
         Width of the embedding.
     weights : str
-        ``moco`` for torchgeo's, from the Hub; ``none`` for random ones; or a file of a state dictionary.
+        ``moco`` for those of torchgeo, from the Hub; ``none`` for random weights; or a file with a state dictionary.
     seed : int
-        Of what is random.
+        Seed of random weights.
 
     Raises
     ------
     ConfigError
-        If there is no such tower, or no MoCo weights for it.
+        If the tower is unknown, or has no MoCo weights.
     DataError
-        If the weights cannot be fetched, read, or do not fit.
+        If the weights cannot be fetched or read, or do not fit.
     """
     tower = make_tower(name, embed_dim, seed=seed)
     if name != RANDOM_CONV and weights != "none":
@@ -140,8 +140,8 @@ def load_tower(name: str, embed_dim: int, *, weights: str = "moco", seed: int = 
     return tower
 
 
-def head_alone(name: str, head_name: str, dim_features: int, embed_dim: int, *, seed: int = 0) -> Tower:
-    """Return the last layer of a tower under its name there, for features that are computed already."""
+def make_head(name: str, head_name: str, dim_features: int, embed_dim: int, *, seed: int = 0) -> Tower:
+    """Return a tower that is only its last layer, under the same name, for features that are already computed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         inner: nn.Module = nn.Linear(dim_features, embed_dim)
@@ -153,7 +153,7 @@ def head_alone(name: str, head_name: str, dim_features: int, embed_dim: int, *, 
 
 
 def identify_weights(name: str, weights: str, seed: int) -> str:
-    """Return what tells one set of trunk weights from another, without loading any."""
+    """Return text that identifies the weights of a trunk, without loading them."""
     if name == RANDOM_CONV:
         return f"{FILTERS} filters over {', '.join(map(str, POOLS))} pixels, seed 0"
     if weights == "none":
@@ -179,7 +179,7 @@ def import_timm() -> Any:
 def _moco_file(name: str) -> Path:
     if name not in MOCO:
         raise ConfigError(
-            f"There are no MoCo weights for {name}; expected one of {', '.join(MOCO)}, weights none, or a file."
+            f"There are no MoCo weights for {name}; expected one of {', '.join(MOCO)}, or weights 'none', or a file."
         )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -190,38 +190,36 @@ def _moco_file(name: str) -> Path:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=[file])) / file
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError):
         raise DataError(
-            f"{repository} is not on this machine and could not be fetched. Download {file} from the Hugging Face Hub "
-            "and name it with --vision-weights FILE."
+            f"{repository} is not cached and could not be downloaded. Download {file} from the Hugging Face Hub, and "
+            "pass it with --vision-weights FILE."
         ) from None
 
 
 def load_trunk(tower: Tower, path: Path) -> None:
-    """Load every weight but the head's from a state dictionary, or from a checkpoint in the released layout.
+    """Load all weights but those of the head from a state dictionary, or from a checkpoint in the released layout.
 
     Raises
     ------
     DataError
-        If the file cannot be read, or a tensor is missing or does not fit; the first is named.
+        If the file cannot be read, or a tensor is missing or has another shape; the first is named.
     """
     if not path.is_file():
         raise DataError(f"No vision weights at {path}.")
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        Exception
-    ) as error:  # what is no checkpoint fails in a dozen ways, and with weights_only none of them runs it
+    except Exception as error:  # other files fail in many ways; with weights_only, none of them runs code
         raise DataError(f"{path} cannot be read as weights ({one_line(error)}).") from None
     state: Mapping[str, Tensor] = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
     if any(key.startswith(RELEASED_PREFIX) for key in state):
         state = {key.removeprefix(RELEASED_PREFIX): tensor for key, tensor in state.items()}
-    wanted = {
+    trunk = {
         key: tensor
         for key, tensor in tower.visual.state_dict().items()
         if not key.startswith(f"{tower.head_name}.") and not key.endswith("num_batches_tracked")
     }
-    unfit = sorted(key for key, tensor in wanted.items() if key not in state or state[key].shape != tensor.shape)
+    unfit = sorted(key for key, tensor in trunk.items() if key not in state or state[key].shape != tensor.shape)
     if unfit:
         raise DataError(
-            f"{path} does not fit {tower.name}: {len(unfit)} of {len(wanted)} tensors differ; first is {unfit[0]}."
+            f"{path} does not fit {tower.name}: {len(unfit)} of {len(trunk)} tensors differ; first is {unfit[0]}."
         )
-    tower.visual.load_state_dict({key: state[key] for key in wanted}, strict=False)
+    tower.visual.load_state_dict({key: state[key] for key in trunk}, strict=False)
