@@ -82,10 +82,7 @@ def test_a_port_that_is_taken_is_one_line_with_the_remedy(world):
         port = taken.getsockname()[1]
         done = finished([*CLI, "serve", "--atlas", world.path, "--port", port], env=child_environment())
     assert done.returncode == 1
-    assert (
-        done.stderr
-        == f"Error: Port {port} is in use. Choose another with --port, or any free port with --port 0.\n"
-    )
+    assert done.stderr == f"Error: Port {port} is in use. Choose another with --port, or any free port with --port 0.\n"
 
 
 def test_the_page_asks_nobody_else(address):
