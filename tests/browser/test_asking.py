@@ -81,7 +81,7 @@ def test_least_similarity_number_and_sea_are_rules(visit):
     assert len(rows(page)) == 40
     page.get_by_label("Minimum similarity").focus()
     ask(page, lambda: page.keyboard.press("End"))
-    assert "Only " in page.locator("#notes").inner_text()
+    assert "Found only " in page.locator("#notes").inner_text()
     ask(page, lambda: page.keyboard.press("Home"))
     ask(page, lambda: page.get_by_label("include ocean").check())
     assert "ocean=1" in page.url
