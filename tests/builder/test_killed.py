@@ -42,6 +42,8 @@ def check_kills(builders, folder, res, *, moments, signals, land_only=False, for
             for found in here.iterdir():
                 if found == path:
                     assert without_journal(digests(found)) in (old, expected)
+                elif found.name == ".atlas.replaced":
+                    continue  # the old atlas, under a name that no reader opens until the next build removes it
                 elif found.name != "atlas.partial" or not (found / "manifest.json").exists():
                     with pytest.raises(SatclipIndexError):
                         si.open_atlas(found)
